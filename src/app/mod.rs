@@ -1,0 +1,1 @@
+//! Build, run, drain: wires everything below.

@@ -1,0 +1,1 @@
+//! Thread lanes for what blocks.

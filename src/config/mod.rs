@@ -1,0 +1,1 @@
+//! YAML to types, with places.

@@ -1,0 +1,1 @@
+//! The one thread that decides: engine reports and signals in, snapshots out.

@@ -1,0 +1,1 @@
+//! The embedded default: the fake engine and the proxy in one process.

@@ -1,0 +1,40 @@
+//! What a supervisor tells the control thread.
+
+use super::model::Container;
+use std::sync::Arc;
+
+/// State of an engine, for the log, `routes` and the gates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineState {
+    /// Never reached since the start.
+    Connecting,
+    /// A connect succeeded and the first list is not reconciled yet: its addresses may have changed hands.
+    Unverified,
+    /// Its event stream is open and its list is reconciled.
+    Ready,
+    /// Its event stream is open but a ping or list is late: old routes serve.
+    Slow,
+    /// Nobody listens on its socket: nobody hands out addresses, old routes serve.
+    Lost,
+    /// Its socket is a deleted file (bind-mounted, nlink 0); `trusted` if LiveRestoreEnabled was true at
+    /// the last `/info`: only then old routes serve.
+    Stale { trusted: bool },
+    /// We may not open its socket.
+    Denied,
+}
+
+/// One report. `engine` is the name of its entry in `providers.docker`.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// The engine's state changed; `reason` is for people.
+    State { engine: Arc<str>, state: EngineState, reason: String },
+    /// A full list, reconciled: what is not in it is gone. Ends `Unverified`.
+    Synced { engine: Arc<str>, containers: Vec<Container> },
+    /// One container is new or changed (inspected after its event).
+    Changed { engine: Arc<str>, container: Box<Container> },
+    /// A container's run ended (`die`); `at` is the event's time in nanoseconds since the Unix epoch: older
+    /// than the run's StartedAt means an earlier run.
+    Died { engine: Arc<str>, id: String, at: i64 },
+    /// A container was removed (`destroy`).
+    Destroyed { engine: Arc<str>, id: String },
+}

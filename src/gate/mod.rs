@@ -1,0 +1,1 @@
+//! Parking of requests with a deadline and a count.

@@ -1,0 +1,1 @@
+//! `Idle → Active(n) → Closed`: the lifecycle machine, its mutex shell, leases and the registry.

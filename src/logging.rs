@@ -1,0 +1,1 @@
+//! Logging never blocks a core: lines go over a bounded queue to one writer thread.

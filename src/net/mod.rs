@@ -1,0 +1,1 @@
+//! Listeners and sockets on the runtime.

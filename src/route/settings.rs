@@ -1,0 +1,44 @@
+//! What a person may say about a route, in a route file or by label.
+
+use crate::error::Place;
+
+/// How a service is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS. Understood, and answered with 502 "not yet".
+    Https,
+}
+
+impl Scheme {
+    /// The scheme's name as it is written in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
+
+/// The settings of one alias. What is `None` was not said; defaults are chosen where the route is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The alias as written, without leading or trailing white space.
+    pub alias: String,
+    /// `scheme`
+    pub scheme: Option<Scheme>,
+    /// `host`: an IP address or a name.
+    pub host: Option<String>,
+    /// `port`: 1–65535.
+    pub port: Option<u16>,
+    /// Where the alias was named.
+    pub place: Place,
+}
+
+impl Settings {
+    /// Settings that say nothing but the alias.
+    pub fn new(alias: impl Into<String>, place: Place) -> Self {
+        Settings { alias: alias.into(), scheme: None, host: None, port: None, place }
+    }
+}

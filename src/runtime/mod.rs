@@ -1,0 +1,1 @@
+//! Pinned coroutines, poller, timers and wake-ups: one OS thread per core.

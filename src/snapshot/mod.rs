@@ -1,0 +1,1 @@
+//! Immutable routes and endpoints, published by `control`, read by `proxy`.

@@ -1,0 +1,1 @@
+//! Per-core pools of connections to the services.

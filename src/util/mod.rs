@@ -1,0 +1,9 @@
+//! Small helpers.
+
+pub mod duration;
+pub mod locked;
+pub mod rng;
+pub mod suggest;
+pub mod timestamp;
+
+pub use locked::Locked;
