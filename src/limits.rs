@@ -31,11 +31,29 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time from the request's last byte to the response's first (GoDoxy's default for `response_header_timeout`).
 pub const RESPONSE_HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// As above while a container is young (`recreate_wait`): its bridge may still lack a carrier, and a lost SYN is
+/// sent again only after a second.
+pub const YOUNG_CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// Between two connects to a young container that refuses.
+pub const YOUNG_RETRY: Duration = Duration::from_millis(25);
+/// Time without one byte of progress in a response's body. Streams are silent for minutes; a dead peer shows
+/// by its reset.
+pub const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(600);
+/// After an answer that closes: bytes and time that are still read from the client, so that a reset does not
+/// destroy the answer on its way.
+pub const LINGER_BYTES: usize = 256 * 1024;
+/// See [`LINGER_BYTES`].
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection over the cap is kept for its 503 to be read.
+pub const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time an idle upstream connection is kept. Below the usual keep-alive of servers (nginx 75 s, node 5 s
 /// says so in its answer's close, which the checkout sees).
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle upstream connections kept per endpoint and core.
 pub const UPSTREAM_IDLE_PER_ENDPOINT: usize = 64;
+
+/// Empty buffers kept per core for the next exchange.
+pub const BUFFERS_KEPT: usize = 32;
 
 /// Client connections at once, all cores together; one more is answered 503 and closed. Stays below the
 /// usual descriptor limit of 20,000 with one upstream connection each, and below vm.max_map_count
