@@ -112,3 +112,9 @@ pub const LABEL_BYTES: usize = 64 * 1024;
 pub const LABELS: usize = 1_000;
 /// Log lines waiting for the writer thread; beyond it lines are dropped, counted and said.
 pub const LOG_QUEUE: usize = 4_096;
+/// Aliases of one container.
+pub const ALIASES: usize = 256;
+/// Bytes of an alias: those of a host name without its trailing dot (RFC 1035 §2.3.4).
+pub const ALIAS_BYTES: usize = 253;
+/// Bytes of a Host that is looked up, without its port: the longest host name and some air.
+pub const HOST_BYTES: usize = 255;
