@@ -11,8 +11,15 @@ pub const TARGET_BYTES: usize = 8 * 1024;
 pub const HEAD_FIELDS: usize = 100;
 /// Bytes of a response head: as a request's.
 pub const RESPONSE_HEAD_BYTES: usize = 32 * 1024;
+/// Bytes of a host name with its port: DNS names end at 253.
+pub const HOST_BYTES: usize = 261;
+/// Options that the `Connection` fields of one head may list: each is compared with every field.
+pub const CONNECTION_OPTIONS: usize = 32;
 /// Bytes of one chunk's extension and size line: nobody uses extensions, attackers do.
 pub const CHUNK_LINE_BYTES: usize = 256;
+/// Bytes of chunk framing beyond 16 a chunk and twice its data, in one body: tiny chunks with long extensions
+/// would make us read hundreds of bytes for each byte of data (CVE-2023-39326).
+pub const CHUNK_OVERHEAD_BYTES: u64 = 16 * 1024;
 /// Bytes of a trailer section.
 pub const TRAILER_BYTES: usize = 8 * 1024;
 /// Interim (1xx) responses of an upstream before its final one.
