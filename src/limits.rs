@@ -113,6 +113,14 @@ pub const CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 pub const CONFIG_NODES: usize = 100_000;
 /// Depth of nesting of a configuration.
 pub const CONFIG_DEPTH: usize = 64;
+/// Files of one configuration: each is a descriptor to watch and a place to look.
+pub const CONFIG_FILES: usize = 100;
+/// Problems of one configuration that are reported; the rest is counted. Nobody reads more at once.
+pub const CONFIG_PROBLEMS: usize = 500;
+/// The longest duration a configuration may ask for: a longer wait is a slip of the unit.
+pub const CONFIG_DURATION: Duration = Duration::from_secs(24 * 3600);
+/// Threads of the data plane: one per core is enough, and no Pi has more cores than this.
+pub const WORKERS: usize = 256;
 /// Bytes of a label's value that is looked at.
 pub const LABEL_BYTES: usize = 64 * 1024;
 /// Labels of one container that are looked at.
