@@ -74,6 +74,14 @@ pub const ENGINE_RETRY_UNIX: Duration = Duration::from_millis(100);
 pub const LANE_QUEUE: usize = 256;
 /// Warnings of one kind and key: at most one in this time.
 pub const WARN_EVERY: Duration = Duration::from_secs(1);
+/// Kinds and keys of warnings remembered at once for `WARN_EVERY`; one more is held back.
+pub const WARN_SUBJECTS: usize = 1_024;
+/// Entries of one lifecycle registry: far more containers than an engine can run.
+pub const REGISTRY_ENTRIES: usize = 65_536;
+/// Callbacks waiting for one entry to be drained: the control thread needs one or two.
+pub const DRAINERS_PER_ENTRY: usize = 16;
+/// Time a core keeps its lease on an endpoint or configuration after its last request there.
+pub const LEASE_KEPT: Duration = Duration::from_secs(1);
 /// Bytes of one configuration file: a person wrote it.
 pub const CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 /// Nodes of one configuration after anchors are resolved: an alias bomb ends here.
