@@ -95,6 +95,11 @@ pub const ENGINE_RELIST_EVERY: Duration = Duration::from_secs(300);
 /// Between two tries to connect to a Unix socket (inotify makes it sooner).
 pub const ENGINE_RETRY_UNIX: Duration = Duration::from_millis(100);
 
+/// Leases on one endpoint: one per core.
+pub const ENDPOINT_LEASES: u32 = 4_096;
+/// Listened on in place of 80 without the right to it.
+pub const FALLBACK_PORT: u16 = 8080;
+
 /// Jobs waiting on one lane of blocking threads.
 pub const LANE_QUEUE: usize = 256;
 /// Warnings of one kind and key: at most one in this time.

@@ -1,9 +1,18 @@
 //! Docker engines: the client, the supervisor, discovery, and the fake engine of demo and tests. Only this
 //! module knows Docker's JSON.
 
+pub mod api;
+pub mod client;
 pub mod discovery;
+mod json;
 pub mod model;
+pub mod own;
 pub mod report;
+mod socket;
+mod transport;
+pub mod url;
 
+pub use own::own_container_id;
 pub use model::{Container, Network, Port, Protocol, RunState};
 pub use report::{EngineState, Report};
+pub use url::{ClientKey, EngineUrl};
