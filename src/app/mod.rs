@@ -19,9 +19,10 @@ use crate::error::Problem;
 use crate::lifecycle::Registry;
 use crate::limits::ENDPOINT_LEASES;
 use crate::proxy::{self, Shared};
-use crate::runtime::{self, CoreHandle, Cores};
-use crate::snapshot::{Publisher, Snapshot};
-use crate::util::{Locked, Rng};
+use crate::runtime::{self, Cores};
+use crate::snapshot::Publisher;
+use crate::util::Locked;
+use crate::util::rng::Rng;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fmt;
 use std::io;
@@ -75,12 +76,13 @@ impl App {
         let bound = listeners::bind(&config, workers)?;
         let addrs = bound.addrs.clone();
         let seed = seed();
-        let publisher = Publisher::new(Snapshot::empty(config.recreate_wait));
+        let mut world = new_world(&config);
+        let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
         let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed);
-        let control = start_control(&config, &publisher)?;
         let cores = start_cores(workers, shared, bound.per_core)?;
-        control.announce_to(announcer(cores.handles().to_vec()));
+        let handles = cores.handles().to_vec();
+        let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
         for addr in &addrs {
             log::info!("listening on http://{addr}");
         }
@@ -131,20 +133,19 @@ impl App {
     }
 }
 
-fn start_control(config: &Config, publisher: &Arc<Publisher>) -> io::Result<Control> {
+fn new_world(config: &Config) -> World {
     let engines = config.engines.iter().map(|engine| EngineSetup {
         name: engine.name.as_str().into(),
         explicit_only: engine.explicit_only,
     });
-    let world = World::new(WorldSetup {
+    World::new(WorldSetup {
         engines: engines.collect(),
         file_routes: config.file_routes.clone(),
         match_domains: config.match_domains.clone(),
         recreate_wait: config.recreate_wait,
         own_id: docker::own_container_id(),
         endpoints: Registry::new("endpoint", ENDPOINT_LEASES, now),
-    });
-    Control::start(world, Arc::clone(publisher))
+    })
 }
 
 fn start_cores(
@@ -155,10 +156,6 @@ fn start_cores(
     let listeners = Locked::new(per_core);
     let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };
     Cores::start(config, move |id| proxy::start_core(id, &shared, &listeners))
-}
-
-fn announcer(cores: Vec<CoreHandle>) -> impl Fn() -> bool + Send + 'static {
-    move || proxy::announce(&cores)
 }
 
 /// A number that differs from process to process: request ids and the loop guard, nothing secret.

@@ -55,8 +55,8 @@ impl Mailbox {
 }
 
 impl Control {
-    /// Starts the thread with a first snapshot of `world` already published. `announce` tells the cores of
-    /// a new snapshot; false means that one was too busy and has to be told again.
+    /// Starts the thread; the first snapshot of `world` is published already. `announce` tells the cores of a
+    /// new snapshot; false means that one was too busy and has to be told again.
     ///
     /// # Errors
     /// If the thread can't be started.
@@ -66,7 +66,6 @@ impl Control {
         announce: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<Control> {
         let (queue, messages) = bounded(CONTROL_QUEUE);
-        publisher.publish(world.snapshot(now()));
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || run(&mut world, &publisher, &messages, &announce))?;

@@ -204,7 +204,10 @@ impl World {
     }
 
     fn unknown(&self) -> Unknown {
-        let unlisted = |engine: &&EngineView| engine.state == EngineState::Unverified && !engine.listed;
+        // Before the first list, and unless a try to connect has failed, nobody can know what is not there.
+        let unlisted = |engine: &&EngineView| {
+            matches!(engine.state, EngineState::Connecting | EngineState::Unverified) && !engine.listed
+        };
         if let Some(engine) = self.engines.iter().find(unlisted) {
             return Unknown::Wait(format!("the containers of engine {} are being listed", engine.name).into());
         }

@@ -2,7 +2,7 @@
 
 use super::connection::Client;
 use super::core::Core;
-use crate::http::{ChunkDecoder, LAST_CHUNK, Method, ResponseBody, ResponseFraming, Version, write_chunk_head};
+use crate::http::{CHUNK_END, ChunkDecoder, LAST_CHUNK, ResponseBody, ResponseFraming, write_chunk_head};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, RESPONSE_BODY_TIMEOUT};
 use crate::runtime::{self, TcpStream};
 use std::io;
@@ -18,31 +18,19 @@ pub(super) enum End {
     ClientGone,
 }
 
-/// How the body is framed for this client. HTTP/1.0 knows no chunks.
-pub(super) fn framing(body: &ResponseBody, method: &Method<'_>, version: Version) -> ResponseFraming {
-    match body {
-        ResponseBody::None => ResponseFraming::None,
-        ResponseBody::Length(n) => ResponseFraming::Length(*n),
-        _ if method.is_head() => ResponseFraming::None,
-        ResponseBody::Chunked | ResponseBody::UntilClose if version == Version::Http10 => ResponseFraming::Close,
-        ResponseBody::Chunked | ResponseBody::UntilClose => ResponseFraming::Chunked,
-    }
-}
-
 /// Sends `out` (the head, already written) and the body whose first bytes are `buffered`.
 pub(super) fn transfer(
     client: &Client,
     upstream: &TcpStream,
-    body: &ResponseBody,
-    framing: &ResponseFraming,
+    body: ResponseBody,
+    framing: ResponseFraming,
     out: Vec<u8>,
     buffered: &[u8],
 ) -> End {
-    let chunked_out = matches!(framing, ResponseFraming::Chunked);
-    let mut sender = Sender { client, out, chunked: chunked_out };
+    let mut sender = Sender { client, out, chunked: framing == ResponseFraming::ChunkedOut };
     let end = match body {
         ResponseBody::None => Ok(buffered.is_empty()),
-        ResponseBody::Length(length) => length_body(&mut sender, upstream, *length, buffered),
+        ResponseBody::Length(length) => length_body(&mut sender, upstream, length, buffered),
         ResponseBody::Chunked => chunked_body(&mut sender, upstream, buffered),
         ResponseBody::UntilClose => until_close(&mut sender, upstream, buffered),
     };
@@ -70,7 +58,7 @@ impl Sender<'_> {
         if self.chunked {
             write_chunk_head(&mut self.out, data.len());
         }
-        let tail: &[u8] = if self.chunked { b"\r\n" } else { b"" };
+        let tail: &[u8] = if self.chunked { CHUNK_END } else { b"" };
         let deadline = runtime::now() + BODY_TIMEOUT;
         let sent = self.client.stream.write_all_vectored(&[&self.out, data, tail], Some(deadline));
         self.out.clear();

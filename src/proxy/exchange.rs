@@ -6,7 +6,7 @@ use super::core::RequestId;
 use super::download::{self, End};
 use super::reach::{self, Reached, Unreached};
 use super::upload::{State, Upload};
-use crate::http::{self, Body, Forward, Request, Response};
+use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT};
 use crate::runtime::{self, TcpStream};
 use std::io;
@@ -69,9 +69,6 @@ fn not_served(client: &Client, request: &Request<'_>) -> Option<Own> {
     if http::is_loop(request, &client.core.shared.instance) {
         return Some(Own::new(508, "the request has come back to this Tidegate: its route leads to itself"));
     }
-    if request.expect_continue {
-        return Some(Own::new(417, "Expect: 100-continue is not supported yet"));
-    }
     if let Some(protocol) = request.upgrade {
         let protocol = String::from_utf8_lossy(protocol);
         return Some(Own::new(501, format!("Upgrade to `{protocol}` is not supported yet")));
@@ -91,7 +88,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     let Reached { stream, key, reused, in_flight } = reached;
     let upstream = Rc::new(stream);
     let repeatable = reused && request.method.is_idempotent() && request.body == Body::None;
-    let sent = match send(client, request, rest, &upstream) {
+    let sent = match send(client, request, rest, &upstream, id) {
         Ok(sent) => sent,
         Err(_) if repeatable => return Outcome::NothingHeard,
         Err(error) => return Outcome::Own(Own::new(502, format!("the request could not be sent: {error}"))),
@@ -103,7 +100,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
         Ok(answered) => answered,
         Err(outcome) => {
             sent.abandon();
-            return outcome.unwrap_or_else(|state| sent.failed(state, id));
+            return outcome.unwrap_or_else(|state| failed(state));
         }
     };
     sent.abandon();
@@ -157,24 +154,31 @@ impl Sent {
             Sent::Going(upload) => (upload.state() == State::Done, upload.take_rest()),
         }
     }
+}
 
-    /// What to tell the client when its own body ended the exchange.
-    fn failed(&self, state: State, _id: &RequestId) -> Outcome {
-        match state {
-            State::ClientBad(reason) => Outcome::Own(Own::new(400, reason)),
-            _ => Outcome::Done(After::Close, Vec::new()),
-        }
+/// What to tell the client when its own body ended the exchange.
+fn failed(state: State) -> Outcome {
+    match state {
+        State::ClientBad(reason) => Outcome::Own(Own::new(400, reason)),
+        _ => Outcome::Done(After::Close, Vec::new()),
     }
 }
 
 /// Sends the head, with the body if all of it is here; else the body follows in its own coroutine.
-fn send(client: &Client, request: &Request<'_>, rest: &[u8], upstream: &Rc<TcpStream>) -> io::Result<Sent> {
+fn send(
+    client: &Client,
+    request: &Request<'_>,
+    rest: &[u8],
+    upstream: &Rc<TcpStream>,
+    id: &RequestId,
+) -> io::Result<Sent> {
     let mut out = client.core.buffer();
     let local_port = client.stream.local_addr().map_or(0, |addr| addr.port());
     let forward = Forward {
         client: client.peer.ip().to_canonical(),
         scheme: "http",
         local_port,
+        request_id: id.as_str(),
         instance: &client.core.shared.instance,
     };
     http::write_forward_request(&mut out, request, &forward);
@@ -192,6 +196,10 @@ fn send(client: &Client, request: &Request<'_>, rest: &[u8], upstream: &Rc<TcpSt
     match whole {
         Some(length) => Ok(Sent::Whole(rest[length..].to_vec())),
         None => {
+            if request.expect_continue && rest.is_empty() {
+                // The endpoint is reached and takes the head: the client may send (RFC 9110 §10.1.1).
+                client.stream.write_all(http::CONTINUE, Some(runtime::now() + BODY_TIMEOUT))?;
+            }
             let upload = Upload::start(&client.stream, upstream, request.body, rest.to_vec());
             upload.map(Sent::Going).map_err(io::Error::other)
         }
@@ -279,14 +287,14 @@ fn pass_on(
     response: &Response<'_>,
     buffered: &[u8],
 ) -> Answered {
-    let framing = download::framing(&response.body, &request.method, request.version);
+    let framing = ResponseFraming::of(response.body, request.version);
     let keep_client = request.keep_alive
         && !client.core.draining()
         && sent.state() == State::Done
-        && !matches!(framing, http::ResponseFraming::Close);
+        && framing != ResponseFraming::Close;
     let mut out = client.core.buffer();
-    http::write_forward_response(&mut out, response, &framing, keep_client, request.version);
-    let end = download::transfer(client, upstream, &response.body, &framing, out, buffered);
+    http::write_forward_response(&mut out, response, framing, keep_client, request.version);
+    let end = download::transfer(client, upstream, response.body, framing, out, buffered);
     let keep_upstream = response.keep_alive && end == End::Complete { clean: true };
     (end, keep_upstream, keep_client)
 }
@@ -294,7 +302,7 @@ fn pass_on(
 /// An answer of our own; the connection is kept if the request has no body that would have to be read first.
 fn own_answer(client: &Client, request: &Request<'_>, rest: &[u8], own: &Own, id: &RequestId) -> (After, Vec<u8>) {
     let keep = request.keep_alive && request.body == Body::None && !client.core.draining();
-    let accept = request.fields.iter().find(|f| f.name.eq_ignore_ascii_case(b"accept")).map(|f| f.value);
+    let accept = request.field("accept");
     log::debug!("{} {}: {} {}", id.as_str(), client.peer, own.status, own.reason);
     let sent = answer::send(client, accept, own, id.as_str(), request.method.is_head(), keep);
     match sent {

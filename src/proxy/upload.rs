@@ -6,7 +6,7 @@
 //!      └──the upstream takes no more──► UpstreamGone (what the client still sends is read and dropped)
 //! ```
 
-use crate::http::{Body, ChunkDecoder, LAST_CHUNK, write_chunk_head};
+use crate::http::{Body, CHUNK_END, ChunkDecoder, LAST_CHUNK, write_chunk_head};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
 use crate::runtime::{self, Shutdown, TcpStream};
 use std::cell::{Cell, RefCell};
@@ -127,7 +127,7 @@ impl Upload {
                 if !data.is_empty() {
                     let mut size = Vec::with_capacity(20);
                     write_chunk_head(&mut size, data.len());
-                    self.forward(&[&size, data, b"\r\n"])?;
+                    self.forward(&[&size, data, CHUNK_END])?;
                 }
                 at += step.consumed;
                 if step.done {
