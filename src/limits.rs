@@ -68,6 +68,10 @@ pub const BUFFERS_KEPT: usize = 32;
 pub const CONNECTIONS: usize = 10_000;
 /// Coroutines at once per core: connections in work and probes.
 pub const COROUTINES_PER_CORE: usize = 12_000;
+/// Stacks of ended coroutines that a busy core keeps; an idle core unmaps them within seconds.
+pub const STACKS_KEPT_PER_CORE: usize = 1_024;
+/// Time that coroutines have to end after the cores were told to stop; then they are abandoned.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Closures waiting on one core's wake-up queue.
 pub const CORE_QUEUE: usize = 4_096;
 /// Requests waiting at one service's gate, per core: beyond it 503 + Retry-After.
