@@ -86,3 +86,16 @@ pub const LABEL_BYTES: usize = 64 * 1024;
 pub const LABELS: usize = 1_000;
 /// Log lines waiting for the writer thread; beyond it lines are dropped, counted and said.
 pub const LOG_QUEUE: usize = 4_096;
+
+/// Bytes of a request body that the fake engine and its pages read: tests send some megabytes.
+pub const FAKE_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Threads of the fake engine that serve API connections; further ones wait in the backlog.
+pub const FAKE_API_CONNECTIONS: usize = 1_024;
+/// Threads of the fake engine that serve page connections; further ones wait in the backlog.
+pub const FAKE_PAGE_CONNECTIONS: usize = 4_096;
+/// Bytes of such a thread's stack: a page may format some kilobytes in a debug build.
+pub const FAKE_STACK_BYTES: usize = 256 * 1024;
+/// Events that an engine replays (moby's `eventsLimit`).
+pub const FAKE_EVENT_HISTORY: usize = 256;
+/// Events that wait for one subscriber of the fake; it is skipped when full (moby's `bufferSize`).
+pub const FAKE_SUBSCRIBER_QUEUE: usize = 1_024;
