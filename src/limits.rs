@@ -142,3 +142,16 @@ pub const ALIASES: usize = 256;
 pub const ALIAS_BYTES: usize = 253;
 /// Bytes of a Host that is looked up, without its port: the longest host name and some air.
 pub const HOST_BYTES: usize = 255;
+
+/// Bytes of a request body that the fake engine and its pages read: tests send some megabytes.
+pub const FAKE_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Threads of the fake engine that serve API connections; further ones wait in the backlog.
+pub const FAKE_API_CONNECTIONS: usize = 1_024;
+/// Threads of the fake engine that serve page connections; further ones wait in the backlog.
+pub const FAKE_PAGE_CONNECTIONS: usize = 4_096;
+/// Bytes of such a thread's stack: a page may format some kilobytes in a debug build.
+pub const FAKE_STACK_BYTES: usize = 256 * 1024;
+/// Events that an engine replays (moby's `eventsLimit`).
+pub const FAKE_EVENT_HISTORY: usize = 256;
+/// Events that wait for one subscriber of the fake; it is skipped when full (moby's `bufferSize`).
+pub const FAKE_SUBSCRIBER_QUEUE: usize = 1_024;

@@ -5,6 +5,7 @@ pub mod api;
 pub mod client;
 pub mod discovery;
 mod json;
+pub mod fake;
 pub mod model;
 pub mod own;
 pub mod report;
