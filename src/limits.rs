@@ -46,13 +46,11 @@ pub const YOUNG_RETRY: Duration = Duration::from_millis(25);
 /// Time without one byte of progress in a response's body. Streams are silent for minutes; a dead peer shows
 /// by its reset.
 pub const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(600);
-/// After an answer that closes: bytes and time that are still read from the client, so that a reset does not
-/// destroy the answer on its way.
+/// After an early answer: bytes and time that the rest of the request's body is still read, so that a reset does
+/// not destroy the answer on its way.
 pub const LINGER_BYTES: usize = 256 * 1024;
 /// See [`LINGER_BYTES`].
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection over the cap is kept for its 503 to be read.
-pub const REFUSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time an idle upstream connection is kept. Below the usual keep-alive of servers (nginx 75 s, node 5 s
 /// says so in its answer's close, which the checkout sees).
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -99,6 +97,8 @@ pub const ENGINE_RELIST_EVERY: Duration = Duration::from_secs(300);
 /// Between two tries to connect to a Unix socket (inotify makes it sooner).
 pub const ENGINE_RETRY_UNIX: Duration = Duration::from_millis(100);
 
+/// Leases on one Docker client: a supervisor's own calls, some at once.
+pub const CLIENT_LEASES: u32 = 256;
 /// Leases on one endpoint: one per core.
 pub const ENDPOINT_LEASES: u32 = 4_096;
 /// Listened on in place of 80 without the right to it.
@@ -140,8 +140,6 @@ pub const LOG_QUEUE: usize = 4_096;
 pub const ALIASES: usize = 256;
 /// Bytes of an alias: those of a host name without its trailing dot (RFC 1035 §2.3.4).
 pub const ALIAS_BYTES: usize = 253;
-/// Bytes of a Host that is looked up, without its port: the longest host name and some air.
-pub const HOST_BYTES: usize = 255;
 
 /// Bytes of a request body that the fake engine and its pages read: tests send some megabytes.
 pub const FAKE_BODY_BYTES: usize = 64 * 1024 * 1024;

@@ -156,7 +156,10 @@ fn what_is_not_understood_is_refused_and_the_connection_closed() {
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: app\r\nHost: app\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400),
-        ("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         ("POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
         ("CONNECT app:443 HTTP/1.1\r\nHost: app:443\r\n\r\n", 501),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
@@ -340,7 +343,9 @@ fn bytes_after_a_response_are_nobodys() {
 
 #[test]
 fn a_bad_answer_is_502_and_names_why() {
-    for answer in ["garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", ""] {
+    for answer in
+        ["garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", ""]
+    {
         let backend = Backend::start(move |mut conn| {
             conn.request();
             conn.send(answer);
@@ -355,7 +360,9 @@ fn a_bad_answer_is_502_and_names_why() {
 #[test]
 fn own_answers_follow_accept_and_name_reason_and_request_id() {
     let proxy = Proxy::start(common::config(&[]));
-    for (accept, kind) in [("text/html", "text/html"), ("application/json", "application/json"), ("*/*", "text/plain")] {
+    for (accept, kind) in
+        [("text/html", "text/html"), ("application/json", "application/json"), ("*/*", "text/plain")]
+    {
         let mut client = proxy.client();
         client.send(format!("GET / HTTP/1.1\r\nHost: no<b>ody\r\nAccept: {accept}\r\n\r\n"));
         let bad = client.response();

@@ -4,7 +4,8 @@ use super::End;
 use crate::config::{self, Config};
 use crate::control::Mailbox;
 use crate::docker::{
-    ClientRegistry, EngineState, EngineUrl, OnStaleSocket, Report, Supervisor, SupervisorConfig, Timings, supervise,
+    ClientRegistry, EngineState, EngineUrl, OnStaleSocket, Report, Supervisor, SupervisorConfig, Timings,
+    supervise,
 };
 use crate::lifecycle::Registry;
 use crate::limits::CLIENT_LEASES;

@@ -72,7 +72,7 @@ impl App {
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
     pub fn start(config: Config) -> Result<App, StartError> {
         runtime::raise_nofile();
-        let workers = config.workers.unwrap_or_else(runtime::available_cores);
+        let workers = config.workers.unwrap_or_else(cores_here);
         let bound = listeners::bind(&config, workers)?;
         let addrs = bound.addrs.clone();
         let seed = seed();
@@ -134,10 +134,10 @@ impl App {
 }
 
 fn new_world(config: &Config) -> World {
-    let engines = config.engines.iter().map(|engine| EngineSetup {
-        name: engine.name.as_str().into(),
-        explicit_only: engine.explicit_only,
-    });
+    let engines = config
+        .engines
+        .iter()
+        .map(|engine| EngineSetup { name: engine.name.as_str().into(), explicit_only: engine.explicit_only });
     World::new(WorldSetup {
         engines: engines.collect(),
         file_routes: config.file_routes.clone(),
@@ -156,6 +156,11 @@ fn start_cores(
     let listeners = Locked::new(per_core);
     let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };
     Cores::start(config, move |id| proxy::start_core(id, &shared, &listeners))
+}
+
+/// One worker per core that this process may use.
+fn cores_here() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// A number that differs from process to process: request ids and the loop guard, nothing secret.

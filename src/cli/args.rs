@@ -90,12 +90,15 @@ impl Options {
                 Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
                 _ => (known, None),
             };
-            let mut value = |name: &str| inline.clone().or_else(|| args.next()).ok_or(format!("{name} needs a value"));
+            let mut value =
+                |name: &str| inline.clone().or_else(|| args.next()).ok_or(format!("{name} needs a value"));
             match name {
                 "--config" | "-c" => self.file = Some(value(name)?.into()),
                 "--http-addr" => self.http_addr = Some(text(value(name)?)?),
                 "--help" | "-h" => self.help = true,
-                _ if name.starts_with('-') && name.len() > 1 => return Err(format!("unknown option `{name}`")),
+                _ if name.starts_with('-') && name.len() > 1 => {
+                    return Err(format!("unknown option `{name}`"));
+                }
                 _ if self.positional.is_none() => self.positional = Some(arg),
                 _ => return Err(format!("unexpected argument `{}`", arg.to_string_lossy())),
             }

@@ -29,7 +29,12 @@ pub(super) struct Candidate {
 pub(super) enum Origin {
     File,
     /// `engine` is its index; a stopped one yields to a running one.
-    Container { engine: usize, running: bool, name: String, id: String },
+    Container {
+        engine: usize,
+        running: bool,
+        name: String,
+        id: String,
+    },
 }
 
 impl Candidate {
@@ -91,21 +96,23 @@ fn reasons(why: &Why) -> String {
     format!("; host: {}; port: {}; scheme: {}", why.host, why.port, why.scheme)
 }
 
-/// One candidate per alias, and a problem for each that lost while it runs.
-pub(super) fn winners(mut candidates: Vec<Candidate>) -> (BTreeMap<Arc<str>, Candidate>, Vec<Problem>) {
-    candidates.sort_by(|a, b| a.rank().cmp(&b.rank()));
-    let mut winners: BTreeMap<Arc<str>, Candidate> = BTreeMap::new();
+/// One candidate per alias, and a problem for each that lost while it runs. `R` goes with its candidate.
+pub(super) fn winners<R>(
+    mut candidates: Vec<(Candidate, R)>,
+) -> (BTreeMap<Arc<str>, (Candidate, R)>, Vec<Problem>) {
+    candidates.sort_by(|(a, _), (b, _)| a.rank().cmp(&b.rank()));
+    let mut winners: BTreeMap<Arc<str>, (Candidate, R)> = BTreeMap::new();
     let mut problems = Vec::new();
-    for candidate in candidates {
+    for (candidate, with) in candidates {
         match winners.get(&candidate.alias) {
-            Some(winner) if candidate.is_running() => {
+            Some((winner, _)) if candidate.is_running() => {
                 let message = format!("alias `{}` is already served by {}", candidate.alias, winner.name);
                 let hint = "give one of them another alias by `proxy.aliases`";
                 problems.push(Problem::new(candidate.place, message).with_hint(hint));
             }
             Some(_) => {}
             None => {
-                winners.insert(Arc::clone(&candidate.alias), candidate);
+                winners.insert(Arc::clone(&candidate.alias), (candidate, with));
             }
         }
     }

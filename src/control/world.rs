@@ -95,29 +95,31 @@ impl World {
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         self.generation += 1;
         let (candidates, mut problems) = self.candidates();
-        let (winners, conflicts) = merge::winners(candidates);
-        problems.extend(conflicts);
         let mut open = HashSet::new();
         let mut held = HashSet::new();
         let mut endpoints = HashMap::new();
-        let mut routes = Vec::with_capacity(winners.len());
-        for (alias, candidate) in winners {
-            let target = self.target(&candidate, now);
-            if let Some(endpoint) = &target.endpoint {
+        // A run stays open as long as it lasts, also while another serves its alias.
+        let mut resolved = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            let Resolved { target, endpoint } = self.target(&candidate, now);
+            if let Some(endpoint) = endpoint {
                 open.insert(endpoint.entry.serial());
-                if !matches!(target.target, Target::Endpoint(_)) {
+                if !matches!(target, Target::Endpoint(_)) {
                     held.insert(endpoint.entry.serial());
                 }
-                endpoints.insert(endpoint.entry.key().clone(), endpoint.clone());
+                endpoints.insert(endpoint.entry.key().clone(), endpoint);
             }
-            routes.push((alias, candidate, target.target));
+            resolved.push((candidate, target));
         }
+        let (routes, conflicts) = merge::winners(resolved);
+        problems.extend(conflicts);
         self.close_unused(&endpoints);
         let open_keys = endpoints.keys().cloned().collect();
         self.endpoints = endpoints;
         self.say_problems(problems);
         self.say_routes(&routes);
-        let routes = routes.into_iter().map(|(alias, _, target)| {
+        let routes = routes.into_values().map(|(candidate, target)| {
+            let alias = candidate.alias;
             (alias.to_string(), Arc::new(Route { alias, target }))
         });
         Snapshot {
@@ -149,8 +151,9 @@ impl World {
             for seen in engine.containers.values() {
                 problems.extend(seen.discovery.problems.iter().cloned());
                 let found = seen.discovery.routes.iter();
-                candidates
-                    .extend(found.map(|found| Candidate::of_container(index, &engine.name, &seen.container, found)));
+                candidates.extend(
+                    found.map(|found| Candidate::of_container(index, &engine.name, &seen.container, found)),
+                );
             }
         }
         (candidates, problems)
@@ -161,9 +164,10 @@ impl World {
             Origin::File => None,
             Origin::Container { engine, .. } => Some(&self.engines[*engine]),
         };
-        let refuse = |status: u16, reason: String| Resolved::without(Target::Refuse { status, reason: reason.into() });
+        let refuse =
+            |status: u16, reason: String| Resolved::without(Target::Refuse { status, reason: reason.into() });
         let endpoint = match (&candidate.target, &candidate.key) {
-            (discovery::Target::Address { host, port }, Some(key)) => Some(self.endpoint(key, host, *port, now)),
+            (discovery::Target::Address { host, port }, Some(key)) => self.endpoint(key, host, *port, now),
             _ => None,
         };
         match engine.map(|engine| (&engine.state, engine)) {
@@ -179,27 +183,31 @@ impl World {
         }
         let name = &candidate.name;
         match (&candidate.target, endpoint) {
-            (_, Some(endpoint)) => Resolved { target: Target::Endpoint(endpoint.clone()), endpoint: Some(endpoint) },
-            (discovery::Target::Stopped { state }, _) => refuse(503, format!("{name} is {}", in_words(*state))),
+            (_, Some(endpoint)) => {
+                Resolved { target: Target::Endpoint(endpoint.clone()), endpoint: Some(endpoint) }
+            }
+            (discovery::Target::Stopped { state }, _) => {
+                refuse(503, format!("{name} is {}", in_words(*state)))
+            }
             (discovery::Target::Unreachable { reason }, _)
             | (discovery::Target::NotYet { reason }, _)
             | (discovery::Target::Misconfigured { reason }, _) => refuse(502, format!("{name}: {reason}")),
-            (discovery::Target::Address { .. }, None) => refuse(503, format!("{name} has not started yet")),
+            (discovery::Target::Address { .. }, None) => refuse(503, format!("{name} is ending")),
         }
     }
 
-    fn endpoint(&self, key: &EndpointKey, host: &str, port: u16, now: Instant) -> Endpoint {
+    fn endpoint(&self, key: &EndpointKey, host: &str, port: u16, now: Instant) -> Option<Endpoint> {
         let known = self.endpoints.get(key);
         let seen = known.map_or(now, |endpoint| endpoint.seen);
-        let made = self.setup.endpoints.entry(key, || Ok::<Run, Infallible>(Run { seen }));
-        let entry = made.unwrap_or_else(|never| match never {});
+        // Err: the same run was closed before and its last requests are still out. Not to be had again.
+        let entry = self.setup.endpoints.entry(key, || Ok::<Run, Infallible>(Run { seen })).ok()?;
         let addr = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        Endpoint { entry, host: host.into(), port, addr, seen }
+        Some(Endpoint { entry, host: host.into(), port, addr, seen })
     }
 
     fn close_unused(&self, used: &HashMap<EndpointKey, Endpoint>) {
         for key in self.endpoints.keys().filter(|key| !used.contains_key(key)) {
-            self.setup.endpoints.close(key, "no route leads to it");
+            self.setup.endpoints.close(key, "its run has ended or is not routed");
         }
     }
 
@@ -209,11 +217,18 @@ impl World {
             matches!(engine.state, EngineState::Connecting | EngineState::Unverified) && !engine.listed
         };
         if let Some(engine) = self.engines.iter().find(unlisted) {
-            return Unknown::Wait(format!("the containers of engine {} are being listed", engine.name).into());
+            return Unknown::Wait(
+                format!("the containers of engine {} are being listed", engine.name).into(),
+            );
         }
-        let quiet = |engine: &&EngineView| !matches!(engine.state, EngineState::Ready | EngineState::Unverified);
-        let remarks: Vec<String> =
-            self.engines.iter().filter(quiet).map(|engine| format!("engine {}: {}", engine.name, engine.reason)).collect();
+        let quiet =
+            |engine: &&EngineView| !matches!(engine.state, EngineState::Ready | EngineState::Unverified);
+        let remarks: Vec<String> = self
+            .engines
+            .iter()
+            .filter(quiet)
+            .map(|engine| format!("engine {}: {}", engine.name, engine.reason))
+            .collect();
         Unknown::NotFound(remarks.join("; ").into())
     }
 
@@ -228,9 +243,9 @@ impl World {
         self.problems = problems;
     }
 
-    fn say_routes(&mut self, routes: &[(Arc<str>, Candidate, Target)]) {
+    fn say_routes(&mut self, routes: &BTreeMap<Arc<str>, (Candidate, Target)>) {
         let mut shown = BTreeMap::new();
-        for (alias, candidate, target) in routes {
+        for (alias, (candidate, target)) in routes {
             let line = match target {
                 // Waiting is a moment's state of the engine, which says so itself.
                 Target::Wait(_) => match self.shown.get(alias) {
@@ -299,7 +314,8 @@ impl EngineView {
 
     fn sync(&mut self, containers: Vec<Container>, own_id: Option<&str>) -> bool {
         self.listed = true;
-        self.own_networks = own_id.and_then(|id| containers.iter().find(|c| c.id == id)).and_then(networks_of);
+        self.own_networks =
+            own_id.and_then(|id| containers.iter().find(|c| c.id == id)).and_then(networks_of);
         self.containers = containers
             .into_iter()
             .map(|container| {

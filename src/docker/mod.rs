@@ -4,8 +4,8 @@
 pub mod api;
 pub mod client;
 pub mod discovery;
-mod json;
 pub mod fake;
+mod json;
 pub mod model;
 pub mod own;
 pub mod report;
@@ -13,7 +13,7 @@ mod socket;
 mod transport;
 pub mod url;
 
-pub use own::own_container_id;
 pub use model::{Container, Network, Port, Protocol, RunState};
+pub use own::own_container_id;
 pub use report::{EngineState, Report};
 pub use url::{ClientKey, EngineUrl};

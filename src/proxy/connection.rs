@@ -7,35 +7,36 @@
 //!            closed ◄───────────────────────────────┘
 //! ```
 
+use super::Admitted;
 use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
-use super::Admitted;
 use crate::http;
-use crate::limits::{
-    HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, REFUSE_TIMEOUT, REQUEST_HEAD_BYTES,
-};
+use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
 use crate::metrics::CONNECTIONS_REFUSED;
 use crate::net::BoundListener;
-use crate::runtime::{self, Shutdown, TcpListener, TcpStream, Wake};
+use crate::runtime::{self, TcpListener, TcpStream, Wake};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Accepts until the core stops.
+/// Accepts until the core drains or stops; the last are taken from the backlog before the listener closes.
 pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
     let listener = match TcpListener::from_bound(bound) {
         Ok(listener) => listener,
         Err(error) => return log::error!("a listener can't be watched: {error}"),
     };
-    core.hold(&listener);
+    let accepting = core.accepting();
     loop {
-        match listener.accept(None) {
+        match listener.accept_until(None, Some(&accepting)) {
             Ok((stream, peer)) => admit(core, stream, peer),
+            Err(error) if runtime::is_aborted(&error) => break,
             Err(error) if runtime::is_stopped(&error) => return,
-            Err(_) if core.draining() => return,
             Err(error) => return log::error!("accept ended: {error}"),
         }
+    }
+    while let Ok(Some((stream, peer))) = listener.try_accept() {
+        admit(core, stream, peer);
     }
 }
 
@@ -47,11 +48,8 @@ fn admit(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
         }
         return refuse(core, stream);
     };
-    if let Err(error) = stream.set_nodelay(true) {
-        return log::debug!("{peer}: {error}");
-    }
     let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, admitted };
-    idle(client, core.buffer(), runtime::now() + HEADER_TIMEOUT);
+    idle(client, Vec::new(), runtime::now() + HEADER_TIMEOUT);
 }
 
 /// Answers 503 from the core's own stack: the answer fits the socket's buffer or is lost.
@@ -60,15 +58,8 @@ fn refuse(core: &Rc<Core>, stream: TcpStream) {
     let id = core.request_id();
     answer::overloaded(&mut out, id.as_str());
     stream.try_write(&out).ok();
-    stream.shutdown(Shutdown::Write).ok();
     core.recycle(out);
-    // Closing with unread bytes would reset the connection and lose the answer: wait for the request.
-    stream.when_readable(Some(runtime::now() + REFUSE_TIMEOUT), |stream, wake| {
-        if wake == Wake::Ready {
-            let mut rest = [0; 1024];
-            while let Ok(Some(1..)) = stream.try_read(&mut rest) {}
-        }
-    });
+    stream.linger_close();
 }
 
 /// A client connection in work.
@@ -89,7 +80,7 @@ fn idle(client: Client, partial: Vec<u8>, deadline: Instant) {
         match wake {
             Wake::Ready => receive(client, partial, deadline),
             Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, _| {
-                answer_and_close(&client, Own::new(408, "the request's head took too long"));
+                answer_and_close(client, &Own::new(408, "the request's head took too long"));
             }),
             Wake::TimedOut | Wake::Stopped => {}
         }
@@ -137,7 +128,7 @@ fn serve(client: Client, mut head: Vec<u8>) {
         match exchange::run(&client, &mut head) {
             After::KeepAlive if !client.core.draining() => {}
             After::KeepAlive | After::Close => return close(client, head),
-            After::Abort => return client.stream.reset(),
+            After::Abort => return abort(client),
         }
         let mut scanned = 0;
         if !http::head_complete(&head, &mut scanned) && head.len() <= REQUEST_HEAD_BYTES {
@@ -153,30 +144,24 @@ fn serve(client: Client, mut head: Vec<u8>) {
 }
 
 /// Writes an answer of our own and closes.
-fn answer_and_close(client: &Client, own: Own) {
+fn answer_and_close(client: Client, own: &Own) {
     let id = client.core.request_id();
-    answer::send(client, None, &own, id.as_str(), false, false).ok();
-    linger(client);
+    answer::send(&client, None, own, id.as_str(), false, false).ok();
+    close(client, Vec::new());
 }
 
+/// Ends in order: the last answer is not lost in a reset.
 fn close(client: Client, buffer: Vec<u8>) {
     client.core.recycle(buffer);
-    linger(&client);
+    // Err: the upload's coroutine still has it, and drains it.
+    if let Ok(stream) = Rc::try_unwrap(client.stream) {
+        stream.linger_close();
+    }
 }
 
-/// Half-closes and reads what the client still sends, in bounds: a close with unread bytes would reset the
-/// connection and could destroy the answer on its way (RFC 9112 §9.6).
-fn linger(client: &Client) {
-    if client.stream.shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    let deadline = runtime::now() + LINGER_TIMEOUT;
-    let mut left = LINGER_BYTES;
-    let mut sink = [0; 2048];
-    while left > 0 {
-        match client.stream.read(&mut sink, Some(deadline)) {
-            Ok(0) | Err(_) => return,
-            Ok(n) => left = left.saturating_sub(n),
-        }
+/// Cuts the connection.
+fn abort(client: Client) {
+    if let Ok(stream) = Rc::try_unwrap(client.stream) {
+        stream.reset();
     }
 }

@@ -5,7 +5,7 @@ use super::Shared;
 use crate::gate::{Gates, Passed};
 use crate::lifecycle::{CoreLeases, Refused};
 use crate::limits::BUFFERS_KEPT;
-use crate::runtime;
+use crate::runtime::{self, Abort};
 use crate::snapshot::{CoreView, Endpoint, EndpointKey, Run, Snapshot};
 use crate::upstream::Upstreams;
 use crossbeam_channel::Sender;
@@ -28,6 +28,8 @@ pub(super) struct Core {
     active: Cell<usize>,
     drained: RefCell<Option<Sender<()>>>,
     draining: Cell<bool>,
+    /// Fired when the listeners have to close.
+    accepting: Abort,
     requests: Cell<u64>,
     id_prefix: u32,
 }
@@ -45,6 +47,7 @@ impl Core {
             active: Cell::new(0),
             drained: RefCell::default(),
             draining: Cell::new(false),
+            accepting: Abort::new(),
             requests: Cell::new(0),
             id_prefix,
         })
@@ -119,9 +122,15 @@ impl Core {
         self.draining.get()
     }
 
+    /// What ends the accept loops.
+    pub fn accepting(&self) -> Abort {
+        self.accepting.clone()
+    }
+
     /// From now on each connection ends after its exchange; `told` hears when none is in work.
     pub fn drain(&self, told: Sender<()>) {
         self.draining.set(true);
+        self.accepting.fire();
         *self.drained.borrow_mut() = Some(told);
         self.tell_drained();
     }

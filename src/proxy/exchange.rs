@@ -7,7 +7,9 @@ use super::download::{self, End};
 use super::reach::{self, Reached, Unreached};
 use super::upload::{State, Upload};
 use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
-use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT};
+use crate::limits::{
+    BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT,
+};
 use crate::runtime::{self, TcpStream};
 use std::io;
 use std::rc::Rc;
@@ -106,7 +108,10 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     sent.abandon();
     drop(in_flight);
     let (uploaded, next) = sent.finish();
-    if keep_upstream && uploaded && let Ok(stream) = Rc::try_unwrap(upstream) {
+    if keep_upstream
+        && uploaded
+        && let Ok(stream) = Rc::try_unwrap(upstream)
+    {
         client.core.upstreams.put_back(key, stream, runtime::now());
     }
     let after = match end {
@@ -300,7 +305,13 @@ fn pass_on(
 }
 
 /// An answer of our own; the connection is kept if the request has no body that would have to be read first.
-fn own_answer(client: &Client, request: &Request<'_>, rest: &[u8], own: &Own, id: &RequestId) -> (After, Vec<u8>) {
+fn own_answer(
+    client: &Client,
+    request: &Request<'_>,
+    rest: &[u8],
+    own: &Own,
+    id: &RequestId,
+) -> (After, Vec<u8>) {
     let keep = request.keep_alive && request.body == Body::None && !client.core.draining();
     let accept = request.field("accept");
     log::debug!("{} {}: {} {}", id.as_str(), client.peer, own.status, own.reason);

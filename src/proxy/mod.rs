@@ -44,7 +44,12 @@ pub struct Shared {
 
 impl Shared {
     /// What the cores of one process share.
-    pub fn new(publisher: Arc<Publisher>, instance: String, own_listeners: Vec<SocketAddr>, seed: u32) -> Arc<Self> {
+    pub fn new(
+        publisher: Arc<Publisher>,
+        instance: String,
+        own_listeners: Vec<SocketAddr>,
+        seed: u32,
+    ) -> Arc<Self> {
         Arc::new(Shared { publisher, instance, own_listeners, seed, connections: AtomicUsize::new(0) })
     }
 

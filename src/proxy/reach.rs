@@ -38,7 +38,11 @@ pub(super) enum Unreached {
 enum Next {
     Use(Reached),
     /// Wait at this gate, at most until then, and look again.
-    Wait { service: Arc<str>, until: Instant, why: Arc<str> },
+    Wait {
+        service: Arc<str>,
+        until: Instant,
+        why: Arc<str>,
+    },
     Again,
     Fail(Unreached),
 }
@@ -96,7 +100,10 @@ fn attempt(core: &Rc<Core>, host: &[u8], deadline: Instant) -> Next {
         Ok(addr) => addr,
         Err(error) if runtime::is_stopped(&error) => return Next::Fail(Unreached::Stopped),
         Err(error) => {
-            return fail(502, format!("the name {} of {} can't be resolved: {error}", endpoint.host, route.alias));
+            return fail(
+                502,
+                format!("the name {} of {} can't be resolved: {error}", endpoint.host, route.alias),
+            );
         }
     };
     let key = PoolKey { endpoint: endpoint.entry.serial(), addr };
@@ -192,7 +199,8 @@ fn is_own_listener(core: &Core, stream: &TcpStream) -> bool {
     let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return false };
     let here = peer.ip() == local.ip() || peer.ip().is_loopback();
     let listens = |own: &SocketAddr| {
-        own.port() == peer.port() && (own.ip().is_unspecified() || canonical(own.ip()) == canonical(peer.ip()))
+        own.port() == peer.port()
+            && (own.ip().is_unspecified() || canonical(own.ip()) == canonical(peer.ip()))
     };
     here && core.shared.own_listeners.iter().any(listens)
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, sockopt};
 
+use super::abort::Abort;
 use super::source::{Direction, Done, Io, Until};
 use super::tcp::TcpStream;
 use super::{now, sleep_until};
@@ -45,8 +46,20 @@ impl TcpListener {
     /// # Errors
     /// `TimedOut`, `is_stopped`, or a listener that can't accept any more.
     pub fn accept(&self, deadline: Option<Instant>) -> io::Result<(TcpStream, SocketAddr)> {
+        self.accept_until(deadline, None)
+    }
+
+    /// As [`TcpListener::accept`]; `abort` ends it.
+    ///
+    /// # Errors
+    /// Also [`is_aborted`](super::is_aborted).
+    pub fn accept_until(
+        &self,
+        deadline: Option<Instant>,
+        abort: Option<&Abort>,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            let accepted = self.io.perform(Direction::Read, Until { deadline, abort: None }, accept_one);
+            let accepted = self.io.perform(Direction::Read, Until { deadline, abort }, accept_one);
             if let Some(connection) = self.judge(accepted)? {
                 return Ok(connection);
             }

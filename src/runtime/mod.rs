@@ -36,6 +36,7 @@ mod timers;
 mod unix;
 
 use std::io;
+pub use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 pub use self::abort::Abort;

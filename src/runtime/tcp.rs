@@ -121,6 +121,12 @@ impl TcpStream {
         stream::when_readable(self, |s| &s.io, deadline, f);
     }
 
+    /// Closes with RST: the other side sees a cut connection, whatever it has read before.
+    pub fn reset(self) {
+        // A failure leaves an ordinary close, which is all that can be done.
+        let _ = sockopt::set_socket_linger(&self.io, Some(Duration::ZERO));
+    }
+
     /// Closes so that the last bytes written reach the other side although it is still sending: ends the own
     /// direction, then reads and drops up to `LINGER_BYTES` for up to `LINGER_TIME`. A plain close with unread
     /// bytes would send RST, and RST makes the other side drop what it has not read (RFC 9112 §9.6).

@@ -207,7 +207,8 @@ impl Client {
     }
 
     fn body(&mut self, response: &mut Response) -> Option<()> {
-        if let Some(length) = response.field("content-length").map(|l| l.parse::<usize>().expect("a length")) {
+        if let Some(length) = response.field("content-length").map(|l| l.parse::<usize>().expect("a length"))
+        {
             return self.take(length, &mut response.body);
         }
         if response.field("transfer-encoding") == Some("chunked") {
@@ -227,7 +228,8 @@ impl Client {
                 }
             };
             let line = String::from_utf8_lossy(&self.buffer[..line_end]).into_owned();
-            let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("a chunk size, not {line:?}"));
+            let size =
+                usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("a chunk size, not {line:?}"));
             self.buffer.drain(..line_end + 2);
             self.take(size, body)?;
             let mut end = Vec::new();
@@ -291,7 +293,9 @@ impl Backend {
                 let stream = stream.unwrap();
                 stream.set_read_timeout(Some(DEADLINE)).unwrap();
                 stream.set_nodelay(true).unwrap();
-                std::thread::spawn(move || script(BackendConn { client: Client { stream, buffer: Vec::new() }, number }));
+                std::thread::spawn(move || {
+                    script(BackendConn { client: Client { stream, buffer: Vec::new() }, number })
+                });
             }
         });
         Backend { addr, connections }
