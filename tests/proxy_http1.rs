@@ -86,17 +86,10 @@ fn a_chunked_response_stays_chunked_and_streams() {
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
     assert!(client.head().contains("Transfer-Encoding: chunked"));
     // The first chunk is here before the backend sends the second.
-    let mut seen = Vec::new();
-    while seen.len() < b"5\r\nfirst\r\n".len() {
-        let mut byte = [0];
-        std::io::Read::read_exact(&mut client.stream, &mut byte).unwrap();
-        seen.push(byte[0]);
-    }
-    assert_eq!(seen, b"5\r\nfirst\r\n");
+    assert_eq!(client.exactly(10), b"5\r\nfirst\r\n");
     go.send(()).unwrap();
-    let mut rest = vec![0; b"6\r\nsecond\r\n0\r\n\r\n".len()];
-    std::io::Read::read_exact(&mut client.stream, &mut rest).unwrap();
-    assert_eq!(rest, b"6\r\nsecond\r\n0\r\n\r\n");
+    let rest = b"6\r\nsecond\r\n0\r\n\r\n";
+    assert_eq!(client.exactly(rest.len()), rest);
 }
 
 #[test]

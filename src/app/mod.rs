@@ -71,7 +71,9 @@ impl App {
     /// # Errors
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
     pub fn start(config: Config) -> Result<App, StartError> {
-        runtime::raise_nofile();
+        if let Err(error) = runtime::raise_nofile() {
+            log::warn!("the soft descriptor limit stays: {error}");
+        }
         let workers = config.workers.unwrap_or_else(cores_here);
         let bound = listeners::bind(&config, workers)?;
         let addrs = bound.addrs.clone();

@@ -195,6 +195,13 @@ impl Client {
         }
     }
 
+    /// The next `length` bytes, as they came.
+    pub fn exactly(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.take(length, &mut bytes).unwrap_or_else(|| panic!("the connection ended after {bytes:?}"));
+        bytes
+    }
+
     /// Whether the proxy closes the connection without another byte.
     pub fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && self.fill().is_none()
@@ -381,11 +388,6 @@ impl BackendConn {
         let _ = self.client.stream.shutdown(Shutdown::Both);
     }
 
-    /// Ends with a reset.
-    pub fn reset(self) {
-        // Unread data makes close(2) send a reset; SO_LINGER 0 would need a socket crate.
-        drop(self);
-    }
 }
 
 /// Waits until `done`, else panics with `what`.
