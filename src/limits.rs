@@ -106,6 +106,17 @@ pub const FALLBACK_PORT: u16 = 8080;
 
 /// Jobs waiting on one lane of blocking threads.
 pub const LANE_QUEUE: usize = 256;
+/// Connections the kernel completes before they are accepted, per listener; it cuts this to
+/// `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 1_024;
+/// Threads that ask the system's resolver: two, so that one dead name doesn't stop the others.
+pub const DNS_THREADS: usize = 2;
+/// Names the DNS cache holds.
+pub const DNS_CACHE: usize = 256;
+/// Addresses of one name that are looked at.
+pub const DNS_ADDRESSES: usize = 16;
+/// Bytes of a host name (RFC 1035 §2.3.4).
+pub const NAME_BYTES: usize = 255;
 /// Warnings of one kind and key: at most one in this time.
 pub const WARN_EVERY: Duration = Duration::from_secs(1);
 /// Kinds and keys of warnings remembered at once for `WARN_EVERY`; one more is held back.
