@@ -211,10 +211,7 @@ impl<'c> Api<'c> {
     /// [`CallError`]; `head_timeout` is for the answer's head alone.
     pub fn events(&self, since: i64, head_timeout: Duration) -> Result<impl Read + use<>, CallError> {
         let (seconds, nanos) = (since.div_euclid(1_000_000_000), since.rem_euclid(1_000_000_000));
-        let path = format!(
-            "/v{}/events?since={seconds}.{nanos:09}&filters={EVENT_FILTERS}",
-            self.version
-        );
+        let path = format!("/v{}/events?since={seconds}.{nanos:09}&filters={EVENT_FILTERS}", self.version);
         self.client.stream(&path, head_timeout)
     }
 }

@@ -302,9 +302,9 @@ fn merged(ports: impl Iterator<Item = (u16, Protocol, Option<u16>)>) -> Vec<Port
         ports.filter(|(_, _, public)| *public != Some(0)).collect();
     let published: BTreeSet<(u16, Protocol)> =
         all.iter().filter(|(.., public)| public.is_some()).map(|(port, kind, _)| (*port, *kind)).collect();
-    let told = all.into_iter().filter(|(private, kind, public)| {
-        public.is_some() || !published.contains(&(*private, *kind))
-    });
+    let told = all
+        .into_iter()
+        .filter(|(private, kind, public)| public.is_some() || !published.contains(&(*private, *kind)));
     let mut ports: Vec<Port> =
         told.map(|(private, protocol, public)| Port { private, public, protocol }).collect();
     ports.sort();

@@ -119,7 +119,8 @@ mod tests {
         assert_eq!(from_cgroup(&nested).as_deref(), Some(ID), "the innermost is ours");
         let podman = format!("0::/machine.slice/libpod-{ID}.scope/container\n");
         assert_eq!(from_cgroup(&podman).as_deref(), Some(ID));
-        let rootless = format!("0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope\n");
+        let rootless =
+            format!("0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope\n");
         assert_eq!(from_cgroup(&rootless).as_deref(), Some(ID));
     }
 
