@@ -10,10 +10,12 @@ pub mod model;
 pub mod own;
 pub mod report;
 mod socket;
+pub mod supervisor;
 mod transport;
 pub mod url;
 
 pub use model::{Container, Network, Port, Protocol, RunState};
 pub use own::own_container_id;
 pub use report::{EngineState, Report};
+pub use supervisor::{Clients, OnStaleSocket, Supervisor, SupervisorConfig, Timings, clients, supervise};
 pub use url::{ClientKey, EngineUrl};
