@@ -119,7 +119,7 @@ pub(super) fn inspect(container: &Container, gateway: Ipv4Addr) -> Value {
         },
         "Image": format!("sha256:{}", network_id(&container.spec.image)),
         "Name": format!("/{}", container.spec.name),
-        "RestartCount": container.restarts,
+        "RestartCount": 0,
         "Driver": "overlay2",
         "Platform": "linux",
         "HostConfig": {

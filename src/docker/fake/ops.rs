@@ -179,6 +179,7 @@ impl Shared {
                 c.status = Status::Exited;
                 c.exit_code = code;
                 c.finished_at = Some(at);
+                c.stopped_by_hand = !matches!(how, End::Orphan);
             });
             w.network_event(id, "disconnect");
             if matches!(how, End::Stop) {

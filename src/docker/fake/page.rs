@@ -60,7 +60,7 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub container: Host,
-    /// How many requests this run has got, this one included.
+    /// How many requests other than HEAD this run has got, this one included.
     pub visit: u64,
 }
 

@@ -290,7 +290,8 @@ fn answer(run: &Run, message: Message) -> Response {
     if message.target == "/favicon.ico" && !matches!(run.page, Page::Raw(_)) {
         return Response::text(404, "no icon\n"); // browsers ask for it at every visit: not one of its own
     }
-    let visit = run.visits.fetch_add(1, Ordering::Relaxed) + 1;
+    let counted = u64::from(message.method != "HEAD");
+    let visit = run.visits.fetch_add(counted, Ordering::Relaxed) + counted;
     let Message { method, target, headers, body, .. } = message;
     let request = Request { method, target, headers, body, container: run.host.clone(), visit };
     match &run.page {

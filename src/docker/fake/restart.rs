@@ -63,15 +63,14 @@ impl Shared {
         }
         wait(life, begin + delays.start)?;
         let others = self.others_to_start(&orphans);
-        let addresses: Vec<_> = orphans.iter().filter_map(|(_, ip)| *ip).rev().collect();
+        let back: Vec<_> =
+            orphans.into_iter().filter(|(id, _)| self.policy(id) != Some(RestartPolicy::No)).collect();
+        let addresses: Vec<_> = back.iter().filter_map(|(_, ip)| *ip).rev().collect();
         let mut addresses = addresses.into_iter();
-        for (id, ip) in &orphans {
-            let address = match ip.and_then(|_| addresses.next()) {
-                Some(ip) => Address::This(ip),
-                None => Address::LowestFree,
-            };
-            if self.policy(id) != Some(RestartPolicy::No) {
-                self.start_or_log(id, address);
+        for (id, ip) in &back {
+            match ip.and_then(|_| addresses.next()) {
+                Some(ip) => self.start_or_log(id, Address::This(ip)),
+                None => self.start_or_log(id, Address::LowestFree), // on the host network
             }
         }
         for id in others {
@@ -94,13 +93,16 @@ impl Shared {
         })
     }
 
-    /// Docker also starts what was stopped by hand, if its policy is `always` and it ran before.
+    /// What ran before: with policy `always` Docker starts even what was stopped by hand.
     fn others_to_start(&self, orphans: &[(Id, Option<Ipv4Addr>)]) -> Vec<Id> {
         self.world.with(|w| {
             let wanted = w.containers.iter().filter(|c| {
-                c.spec.policy == RestartPolicy::Always
-                    && c.started_at.is_some()
-                    && !orphans.iter().any(|(id, _)| *id == c.id)
+                let wanted = match c.spec.policy {
+                    RestartPolicy::No => false,
+                    RestartPolicy::Always => true,
+                    RestartPolicy::UnlessStopped => !c.stopped_by_hand,
+                };
+                wanted && c.started_at.is_some() && !orphans.iter().any(|(id, _)| *id == c.id)
             });
             wanted.map(|c| c.id.clone()).collect()
         })

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -55,10 +56,7 @@ struct Connection {
 impl Life {
     /// Replaces the socket file, as dockerd does, and listens.
     pub(super) fn bind(path: &Path, ready: bool) -> io::Result<Arc<Life>> {
-        match std::fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
+        remove_dead_socket(path)?;
         Ok(Arc::new(Life {
             listener: UnixListener::bind(path)?,
             killed: AtomicBool::new(false),
@@ -123,6 +121,26 @@ impl Life {
             clock::pause(LOOK);
         }
         false
+    }
+}
+
+/// Removes what an earlier engine left, and nothing else: not a file, not a socket with a listener.
+#[allow(clippy::disallowed_methods)] // a std thread; a Unix connect doesn't wait for the other side
+fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+        Ok(file) if !file.file_type().is_socket() => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is in the way",
+            ));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another engine listens on the socket")),
+        Err(_) => std::fs::remove_file(path),
     }
 }
 

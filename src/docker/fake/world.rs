@@ -46,7 +46,8 @@ pub(super) struct Container {
     pub started_at: Option<i64>,
     pub finished_at: Option<i64>,
     pub exit_code: i64,
-    pub restarts: u64,
+    /// By `docker stop` or `docker kill`, not by the engine's restart.
+    pub stopped_by_hand: bool,
     /// Its address while it runs, and until it is released after `die`.
     pub ip: Option<Ipv4Addr>,
     pub port: u16,
@@ -110,7 +111,7 @@ impl World {
             started_at: None,
             finished_at: None,
             exit_code: 0,
-            restarts: 0,
+            stopped_by_hand: false,
             ip: None,
             port,
             run: None,
