@@ -135,6 +135,10 @@ pub const CONFIG_NODES: usize = 100_000;
 pub const CONFIG_DEPTH: usize = 64;
 /// Files of one configuration: each is a descriptor to watch and a place to look.
 pub const CONFIG_FILES: usize = 100;
+/// Addresses to listen on: each is a socket on every core.
+pub const LISTENERS: usize = 64;
+/// Docker Engines of one configuration: each has threads of its own.
+pub const ENGINES: usize = 64;
 /// Problems of one configuration that are reported; the rest is counted. Nobody reads more at once.
 pub const CONFIG_PROBLEMS: usize = 500;
 /// The longest duration a configuration may ask for: a longer wait is a slip of the unit.

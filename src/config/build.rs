@@ -7,6 +7,7 @@ use super::names::Name;
 use super::schema::Leaf;
 use super::types::{Config, EngineConfig, ListenAddr, OnStaleSocket};
 use crate::error::{Place, Problem};
+use crate::limits;
 use crate::route::{Scheme, Settings};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,16 +22,17 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
     let addresses = entrypoint.get("http_addr");
     let listed = entrypoint.list("http_addr");
     let mut http_addr = Vec::new();
-    for item in listed {
+    for item in listed.iter().take(limits::LISTENERS) {
         if let Value::Leaf(LeafValue::Listen { addr, dual_stack }) = item.value {
             let place = item.place.clone();
             add_listener(&mut http_addr, ListenAddr { addr, dual_stack, place }, problems);
         }
     }
     // An item that was wrong has been told; a list without items has not.
-    if let Some(list) = addresses.filter(|_| listed.is_empty() && problems.is_empty()) {
+    if let Some(list) = addresses.filter(|list| listed.is_empty() && !is_told(problems, &list.place)) {
         problems.push(Problem::new(list.place.clone(), "expected at least one address, got an empty list"));
     }
+    too_many(listed.iter().map(|item| &item.place), limits::LISTENERS, "addresses", problems);
     let config = Config {
         http_addr,
         http_addr_is_default: addresses.is_none_or(|list| list.place == Place::Default),
@@ -41,7 +43,7 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
         match_domains: root.list("match_domains").iter().filter_map(text).map(str::to_string).collect(),
         timeout_shutdown: duration(root, "timeout_shutdown"),
         recreate_wait: duration(root, "recreate_wait"),
-        engines: engines(root, &mut warnings),
+        engines: engines(root, problems, &mut warnings),
         file_routes: Vec::new(),
     };
     (config, warnings)
@@ -60,7 +62,7 @@ pub(super) fn override_http_addr(config: &mut Config, sources: &Sources, problem
     let Some((text, place)) = argument().or_else(|| HTTP_ADDR.into_iter().find_map(variable)) else { return };
     config.http_addr.clear();
     config.http_addr_is_default = false;
-    for part in text.split(',') {
+    for part in text.split(',').take(limits::LISTENERS) {
         match leaf::convert(Leaf::Listen, part, false) {
             Ok(LeafValue::Listen { addr, dual_stack }) => {
                 let place = place.clone();
@@ -87,7 +89,7 @@ pub(super) struct Routes {
 
 impl Routes {
     /// Adds the routes of one decoded file.
-    pub fn add(&mut self, file: &Value, problems: &mut Vec<Problem>) {
+    pub fn add(&mut self, file: &Value, truncated: bool, problems: &mut Vec<Problem>) {
         let Value::Named(entries) = file else { return };
         for (name, located) in entries {
             let (Name::Alias(alias), Value::Section(fields)) = (name, &located.value) else { continue };
@@ -97,7 +99,7 @@ impl Routes {
                 continue;
             }
             self.places.insert(name.identity(), place.clone());
-            if says_no_target(fields) && !has_problem_below(problems, &place) {
+            if says_no_target(fields) && !truncated && !is_told(problems, &place) {
                 let message = "a route needs a `host`, a `port`, or both";
                 problems.push(Problem::new(place.clone(), message).with_hint("for example `{port: 8080}`"));
             }
@@ -134,18 +136,22 @@ fn says_no_target(fields: &Section) -> bool {
     !host_said && fields.get("port").is_none()
 }
 
-/// Whether something within `place` is wrong already: then what is missing may be what was wrong.
-fn has_problem_below(problems: &[Problem], place: &Place) -> bool {
-    let Place::File { key: route, .. } = place else { return false };
+/// Whether something at or within `place` is wrong already: then what is missing may be what was wrong.
+fn is_told(problems: &[Problem], place: &Place) -> bool {
+    let Place::File { key: outer, .. } = place else { return false };
     problems.iter().any(|problem| match &problem.place {
-        Place::File { key, .. } => key.strip_prefix(route.as_str()).is_some_and(|rest| rest.starts_with('.')),
+        Place::File { key, .. } => key
+            .strip_prefix(outer.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])),
         _ => false,
     })
 }
 
-fn engines(root: &Section, warnings: &mut Vec<Problem>) -> Vec<EngineConfig> {
+fn engines(root: &Section, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) -> Vec<EngineConfig> {
     let mut engines: Vec<EngineConfig> = Vec::new();
-    for (name, located) in root.section("providers").named("docker") {
+    let entries = root.section("providers").named("docker");
+    too_many(entries.iter().map(|(_, located)| &located.place), limits::ENGINES, "engines", problems);
+    for (name, located) in entries.iter().take(limits::ENGINES) {
         let Name::Engine { name, explicit_only } = name else { continue };
         let Value::Section(fields) = &located.value else { continue };
         let Some(LeafValue::Text(url)) = fields.leaf("url") else { continue };
@@ -166,6 +172,18 @@ fn engines(root: &Section, warnings: &mut Vec<Problem>) -> Vec<EngineConfig> {
         });
     }
     engines
+}
+
+/// A problem at the first of `places` beyond `most`.
+fn too_many<'p>(
+    mut places: impl Iterator<Item = &'p Place>,
+    most: usize,
+    what: &str,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(place) = places.nth(most) {
+        problems.push(Problem::new(place.clone(), format!("more than {most} {what}")));
+    }
 }
 
 fn add_listener(listeners: &mut Vec<ListenAddr>, new: ListenAddr, problems: &mut Vec<Problem>) {

@@ -80,24 +80,28 @@ pub(super) struct Decoder<'a> {
     pub problems: Vec<Problem>,
     /// Problems beyond `limits::CONFIG_PROBLEMS`.
     pub untold: usize,
+    /// The file was read in part: what is missing is no problem of its own.
+    pub truncated: bool,
     /// Bytes that variables may still add to values.
     room: usize,
 }
 
 impl<'a> Decoder<'a> {
     pub fn new(path: Option<&'a Path>, env: Env<'a>) -> Self {
-        Decoder { path, env, problems: Vec::new(), untold: 0, room: limits::CONFIG_BYTES as usize }
+        let room = limits::CONFIG_BYTES as usize;
+        Decoder { path, env, problems: Vec::new(), untold: 0, truncated: false, room }
     }
 
     /// Parses and decodes `text`. A file that is empty says nothing.
     pub fn file(&mut self, text: &str, kind: &'static Kind) -> Value {
-        let (root, faults) = tree::parse(text);
-        for fault in faults {
+        let parsed = tree::parse(text);
+        self.truncated = parsed.truncated;
+        for fault in parsed.faults {
             let problem =
                 Problem { hint: fault.hint, ..Problem::new(self.place(fault.mark, ""), fault.message) };
             self.push(problem);
         }
-        let value = root.and_then(|root| self.value(&root, kind, "")).map(|located| located.value);
+        let value = parsed.root.and_then(|root| self.value(&root, kind, "")).map(|located| located.value);
         value.unwrap_or_else(|| match kind {
             Kind::Section(keys) => Value::Section(self.pairs(&[], keys, "")),
             _ => Value::Named(Vec::new()),
@@ -220,7 +224,7 @@ impl<'a> Decoder<'a> {
                 Kind::Section(keys) => Some(Value::Section(decoder.pairs(&[], keys, key.name))),
                 _ if key.default.is_empty() => None,
                 kind => {
-                    let node = tree::parse(key.default).0;
+                    let node = tree::parse(key.default).root;
                     node.and_then(|node| decoder.value(&node, kind, key.name)).map(|located| located.value)
                 }
             };
@@ -272,7 +276,7 @@ impl<'a> Decoder<'a> {
                 let problems = self.problems.len() + self.untold;
                 let section = self.pairs(pairs, keys, at);
                 let said = section.get(main.name).is_some();
-                if !said && self.problems.len() + self.untold == problems {
+                if !said && !self.truncated && self.problems.len() + self.untold == problems {
                     self.wrong(node.mark, at, (format!("the key `{}` is missing", main.name), None));
                 }
                 Some(section)

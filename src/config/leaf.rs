@@ -133,10 +133,10 @@ fn span_of_time(text: &str, plain: bool, max: Duration) -> Result<LeafValue, Wro
             let hours = max.as_secs() / 3600;
             Err((format!("expected a duration of at most {hours}h, got {}", shown(text)), None))
         }
-        Err(_) if text.ends_with('d') && decimal(&text[..text.len() - 1]).is_some() => {
-            Err(hinted(leaf, text, plain, "there is no unit for days, write hours: `24h`"))
-        }
-        Err(_) => Err(wrong(leaf, text, plain)),
+        Err(_) => Err(match text.strip_suffix('d').filter(|days| !days.is_empty()).and_then(decimal) {
+            Some(_) => hinted(leaf, text, plain, "there is no unit for days, write hours: one day is `24h`"),
+            None => wrong(leaf, text, plain),
+        }),
     }
 }
 
@@ -147,7 +147,7 @@ fn domain(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
     if is_name(name.strip_suffix('.').unwrap_or(name)) {
         return Ok(LeafValue::Text(text.to_string()));
     }
-    match text.strip_prefix("*.") {
+    match text.strip_prefix("*.").filter(|rest| is_name(rest)) {
         Some(rest) => Err(hinted(leaf, text, plain, format!("did you mean `.{}`?", bare(rest)))),
         None => Err(wrong(leaf, text, plain)),
     }
@@ -156,7 +156,7 @@ fn domain(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
 fn listen(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
     let leaf = Leaf::Listen;
     if decimal(text).is_some_and(|number| number <= 65535) && !text.is_empty() {
-        return Err(hinted(leaf, text, plain, format!("did you mean `\":{text}\"`?")));
+        return Err(hinted(leaf, text, plain, format!("did you mean `:{text}`?")));
     }
     let text = text_only(leaf, text, plain)?;
     if let Some(port) = text.strip_prefix(':') {

@@ -132,7 +132,7 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<Problem>) {
     for (path, text) in &included {
         let mut decoder = Decoder::new(Some(path), sources.env);
         let value = decoder.file(text, &schema::ROUTE_FILE);
-        routes.add(&value, &mut decoder.problems);
+        routes.add(&value, decoder.truncated, &mut decoder.problems);
         problems.add(decoder.problems, decoder.untold);
     }
     config.file_routes = routes.settings;

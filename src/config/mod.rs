@@ -6,6 +6,7 @@
 
 mod build;
 mod decode;
+mod example;
 mod expand;
 mod leaf;
 mod load;
@@ -19,5 +20,6 @@ mod types;
 pub mod labels;
 pub mod schema;
 
+pub use example::example;
 pub use load::{Check, FileChoice, Loaded, Sources, check, load};
 pub use types::{Config, EngineConfig, ListenAddr, OnStaleSocket};

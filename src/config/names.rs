@@ -71,7 +71,7 @@ pub(super) fn hint(written: &str, keys: &'static [Key]) -> Option<String> {
             return Some(format!("did you mean `{near}`?"));
         }
         if let Some(path) = elsewhere(written) {
-            return Some(format!("did you mean `{path}`?"));
+            return Some(format!("did you mean `{path}` of the main file?"));
         }
     }
     let known: Vec<&str> = supported(keys).map(|key| key.name).collect();

@@ -93,8 +93,17 @@ impl Node {
     }
 }
 
+/// What became of a text.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub root: Option<Rc<Node>>,
+    pub faults: Vec<Fault>,
+    /// The tree ends where the text was no longer YAML: what is missing in it may stand behind.
+    pub truncated: bool,
+}
+
 /// Parses one document. Both may come: a tree of what stands before a syntax error, and the error.
-pub(super) fn parse(text: &str) -> (Option<Rc<Node>>, Vec<Fault>) {
+pub(super) fn parse(text: &str) -> Parsed {
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
@@ -102,25 +111,22 @@ pub(super) fn parse(text: &str) -> (Option<Rc<Node>>, Vec<Fault>) {
             Ok((event, span)) => builder.take(event, mark_of(span)),
             Err(error) => {
                 builder.syntax_error(&error);
-                Err(Stop::Truncated)
+                builder.close_all()
             }
         };
         match done {
             Ok(()) => {}
-            Err(Stop::Truncated) => {
-                builder.close_all();
-                break;
-            }
-            Err(Stop::Refused) => return (None, builder.faults),
+            Err(Stop::Enough) => break,
+            Err(Stop::Refused) => return Parsed { faults: builder.faults, ..Parsed::default() },
         }
     }
-    (builder.root, builder.faults)
+    Parsed { root: builder.root, faults: builder.faults, truncated: builder.truncated }
 }
 
 /// Why the events are left.
 enum Stop {
-    /// What was read so far is good.
-    Truncated,
+    /// What was read so far is all that counts.
+    Enough,
     /// Nothing of it may be used.
     Refused,
 }
@@ -133,6 +139,7 @@ struct Builder {
     anchors: HashMap<usize, Rc<Node>>,
     faults: Vec<Fault>,
     documents: usize,
+    truncated: bool,
     /// Nodes and bytes so far, aliases and merges counted as what they stand for.
     nodes: usize,
     bytes: usize,
@@ -170,7 +177,7 @@ impl Builder {
         }
         self.fault(mark, "a second document starts here, one file is one document");
         self.hint("take the line `---` away");
-        Err(Stop::Truncated)
+        Err(Stop::Enough)
     }
 
     fn scalar(&mut self, scalar: Scalar, anchor: usize, mark: Mark) -> Result<(), Stop> {
@@ -256,13 +263,12 @@ impl Builder {
     }
 
     /// Ends all that is open after a syntax error.
-    fn close_all(&mut self) {
+    fn close_all(&mut self) -> Result<(), Stop> {
+        self.truncated = true;
         while !self.open.is_empty() {
-            if self.end().is_err() {
-                self.root = None;
-                return;
-            }
+            self.end()?;
         }
+        Err(Stop::Enough)
     }
 
     fn spend(&mut self, nodes: usize, bytes: usize, mark: Mark) -> Result<(), Stop> {
