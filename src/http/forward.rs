@@ -92,7 +92,8 @@ fn write_client(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
     }
 }
 
-/// The interim response that lets a client send the body it holds back.
+/// The interim response that lets a client send the body it holds back. No 1xx may go to an HTTP/1.0 client
+/// (RFC 9110 §15.2).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// How the end of a response's body is told to the client.

@@ -71,3 +71,33 @@ fn parse_port(after: &[u8]) -> Result<Option<u16>, Reject> {
 fn is_name_char(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(host: &str) -> Option<(&str, Option<u16>)> {
+        let parts = parse_host(host.as_bytes()).ok()?;
+        Some((std::str::from_utf8(parts.name).ok()?, parts.port))
+    }
+
+    #[test]
+    fn splits_name_and_port() {
+        assert_eq!(parts("App.local"), Some(("App.local", None)));
+        assert_eq!(parts("app.local.:8080"), Some(("app.local.", Some(8080))));
+        assert_eq!(parts("app.local:"), Some(("app.local", None)));
+        assert_eq!(parts("app.local:0"), Some(("app.local", Some(0))));
+        assert_eq!(parts("192.0.2.1:65535"), Some(("192.0.2.1", Some(65535))));
+        assert_eq!(parts("[::1]"), Some(("[::1]", None)));
+        assert_eq!(parts("[2001:DB8::1]:80"), Some(("[2001:DB8::1]", Some(80))));
+    }
+
+    #[test]
+    fn refuses_what_names_no_host() {
+        for bad in
+            ["", ":80", "a:65536", "a:000080", "a:8o", "a b", "a/b", "a@b", "*.a", "a,b", "[::1", "::1"]
+        {
+            assert_eq!(parts(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -150,7 +150,7 @@ fn explain(error: httparse::Error, head: &[u8]) -> Reject {
             Reject::bad("malformed field name, a space before a colon, or a folded line")
         }
         httparse::Error::HeaderValue => Reject::bad("a field's value holds a control character"),
-        httparse::Error::NewLine => Reject::bad("a line doesn't end in CRLF"),
+        httparse::Error::NewLine => newline_fault(head),
         httparse::Error::Status | httparse::Error::Token => target_fault(head),
     }
 }
@@ -164,6 +164,15 @@ fn version_fault(head: &[u8]) -> Reject {
             Reject { status: 505, reason: "only HTTP/1.1 and HTTP/1.0 are spoken here" }
         }
         _ => Reject::bad("malformed protocol version"),
+    }
+}
+
+/// A version followed by something, or a CR that ends no line.
+fn newline_fault(head: &[u8]) -> Reject {
+    let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+    match line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") {
+        true => Reject::bad("a line doesn't end in CRLF"),
+        false => Reject::bad("malformed protocol version"),
     }
 }
 
