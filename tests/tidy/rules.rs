@@ -15,7 +15,7 @@ pub fn check(files: &Files) -> Vec<Finding> {
     let mut found = Vec::new();
     for (path, text) in files.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "rs")) {
         found.extend(file_length(path, text));
-        found.extend(unsafe_code(path, text));
+        found.extend(unsafety(path, text));
         let Ok(file) = syn::parse_file(text) else {
             found.push(Finding::new(path, 1, "does not parse"));
             continue;
@@ -51,7 +51,7 @@ fn file_length(path: &Path, text: &str) -> Option<Finding> {
 }
 
 /// The word `unsafe` and the lint's name are for a few modules only.
-fn unsafe_code(path: &Path, text: &str) -> Vec<Finding> {
+fn unsafety(path: &Path, text: &str) -> Vec<Finding> {
     if module_of(path).is_some_and(|module| UNSAFE.contains(&module)) {
         return vec![];
     }

@@ -256,7 +256,6 @@ pub fn leaves(item: &syn::ItemUse) -> Vec<Leaf> {
             syn::UseTree::Group(group) => {
                 work.extend(group.items.iter().map(|tree| (prefix.clone(), tree)));
             }
-            _ => {}
         }
     }
     found
