@@ -29,7 +29,7 @@ fn an_engine_restarts_with_six_containers_under_traffic() {
             engine.run(name, &["--restart", "always", "-l", &format!("proxy.aliases={name}")]);
         }
         let proxy = Tidegate::start(room, &config(&engine), &[]);
-        SIX.iter().for_each(|name| drop(proxy.wait_app(name, LIMIT)));
+        proxy.wait_apps(&SIX, LIMIT);
         for round in 1..=2 {
             let begin = wall();
             let traffic = Traffic::start(proxy.addr, &SIX, "/slow?ms=20");
@@ -77,7 +77,7 @@ fn two_containers_swap_addresses_under_traffic() {
         let pair = ["ada", "ben"];
         pair.iter().for_each(|name| drop(engine.run(name, &["-l", &format!("proxy.aliases={name}")])));
         let proxy = Tidegate::start(room, &config(&engine), &[]);
-        pair.iter().for_each(|name| drop(proxy.wait_app(name, LIMIT)));
+        proxy.wait_apps(&pair, LIMIT);
         let begin = wall();
         let traffic = Traffic::start(proxy.addr, &pair, "/slow?ms=20");
         let mut swaps = 0;
@@ -88,7 +88,7 @@ fn two_containers_swap_addresses_under_traffic() {
             engine.docker(&["start", order[0], order[1]]);
             let after = pair.map(|name| engine.ip(name));
             swaps += usize::from(before[0] == after[1] && before[1] == after[0]);
-            pair.iter().for_each(|name| drop(proxy.wait_app(name, LIMIT)));
+            proxy.wait_apps(&pair, LIMIT);
             wait::pass(Duration::from_millis(300));
         }
         let tally = traffic.stop();

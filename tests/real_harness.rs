@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 use support::engine::Engine;
 use support::room::{inside, noted};
-use support::traffic::Traffic;
+use support::traffic::{Outcome, Traffic};
 use support::wait;
 use support::{http, room};
 
@@ -88,6 +89,60 @@ fn the_app_does_what_stories_need() {
         assert_eq!(post("/echo", "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"), "hello");
         assert_eq!(post("/hash", "Content-Length: 5", "hello"), "5 a430d84680aabd0b\n");
     });
+}
+
+#[test]
+fn the_engine_tells_deaths_and_swaps_addresses() {
+    inside("the_engine_tells_deaths_and_swaps_addresses", Duration::from_secs(120), |room| {
+        let engine = Engine::default_bridge(room);
+        engine.run("ada", &[]);
+        engine.run("ben", &[]);
+        let (begin, before) = (wait::wall(), [engine.ip("ada"), engine.ip("ben")]);
+        engine.docker(&["kill", "ada", "ben"]);
+        engine.docker(&["start", "ben", "ada"]);
+        assert_eq!([engine.ip("ben"), engine.ip("ada")], before);
+        let mut deaths = engine.deaths(begin);
+        deaths.sort();
+        assert_eq!(deaths.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["ada", "ben"]);
+        assert!(deaths.iter().all(|(_, at)| (begin..wait::wall()).contains(at)), "{deaths:?}");
+    });
+}
+
+#[test]
+fn traffic_tells_right_from_wrong() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let addr = listener.local_addr().expect("its address");
+    // Answers as `ada` to everybody, but 503 to `cyd` and half an answer to `dan`.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            let answer = match head {
+                head if head.contains("cyd") => "HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n",
+                head if head.contains("dan") => {
+                    "HTTP/1.1 200 OK\r\nX-App: dan\r\nContent-Length: 9\r\n\r\ndan"
+                }
+                _ => "HTTP/1.1 200 OK\r\nX-App: ada\r\nContent-Length: 3\r\n\r\nada",
+            };
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let traffic = Traffic::start(addr, &["ada", "ben", "cyd", "dan"], "/");
+    wait::pass(Duration::from_secs(1));
+    let tally = traffic.stop();
+    for sample in &tally.samples {
+        let expected = match sample.app.as_str() {
+            "ada" => Outcome::Right,
+            "ben" => Outcome::Wrong("ada".to_string()),
+            "cyd" => Outcome::Status(503),
+            _ => Outcome::Failed(http::Failure::Cut { bytes: 53 }),
+        };
+        assert_eq!(sample.outcome, expected);
+    }
+    let (asked, wrong) = (tally.samples.len(), tally.count(|o| matches!(o, Outcome::Wrong(_))));
+    assert!(asked >= 20 && wrong >= asked / 5, "{tally}");
+    assert!(std::panic::catch_unwind(|| tally.assert_all_right()).is_err());
 }
 
 #[test]

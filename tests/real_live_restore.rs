@@ -27,7 +27,7 @@ fn run(engine: &Engine, name: &str, port: u16) {
 fn three(engine: &Engine, room: &support::room::Room) -> Tidegate {
     THREE.iter().zip(9001..).for_each(|(name, port)| run(engine, name, port));
     let proxy = Tidegate::start(room, &config(engine), &[]);
-    THREE.iter().for_each(|name| drop(proxy.wait_app(name, LIMIT)));
+    proxy.wait_apps(&THREE, LIMIT);
     proxy
 }
 

@@ -81,7 +81,7 @@ fn twenty_starts_beside_thirty_containers() {
         let mut descriptors = Vec::new();
         for _ in 0..20 {
             let proxy = Tidegate::start(room, &config(&engine), &[]);
-            names.iter().for_each(|name| drop(proxy.wait_app(name, MANY)));
+            proxy.wait_apps(&names, MANY);
             descriptors.push(proxy.descriptors());
             assert!(proxy.terminate().success(), "SIGTERM did not end it with 0");
         }

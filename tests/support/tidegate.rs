@@ -117,6 +117,14 @@ impl Tidegate {
         at
     }
 
+    /// Asks until each app has answered for its host.
+    #[track_caller]
+    pub fn wait_apps(&self, names: &[impl AsRef<str>], limit: Duration) {
+        for name in names {
+            self.wait_app(name.as_ref(), limit);
+        }
+    }
+
     /// Its open descriptors, once the number has stayed the same for a second.
     pub fn descriptors(&self) -> usize {
         let dir = format!("/proc/{}/fd", self.child.id());
