@@ -185,8 +185,9 @@ impl Walk<'_> {
         {
             self.say(line, format!("the pure `{own}` must not name `{written}`: {why}"));
         }
+        let module = self.tree.modules[self.index].path.join("::");
         for (name, homes) in HOMES {
-            if begins(&written, name) && !homes.contains(&own) {
+            if begins(&written, name) && !homes.iter().any(|home| begins(&module, home)) {
                 self.say(line, format!("only {homes:?} may use `{name}`, not `{own}`"));
             }
         }

@@ -142,6 +142,11 @@ fn tests_may_import_anything() {
     let file =
         [("src/net.rs", "#[cfg(test)]\nmod tests;\n"), ("src/net/tests.rs", "use crate::docker::Client;\n")];
     assert_eq!(layers(&file), Vec::<String>::new());
+    let file = [
+        ("src/net.rs", "#[cfg(test)]\n#[path = \"net_tests.rs\"]\nmod tests;\n"),
+        ("src/net_tests.rs", "use crate::docker::Client;\n"),
+    ];
+    assert_eq!(layers(&file), Vec::<String>::new());
     net_may_not("#[cfg(not(test))]\nuse crate::docker::Client;\n", 2);
     net_may_not("#[cfg(any(test, loom))]\nuse crate::docker::Client;\n", 2);
 }
@@ -184,6 +189,9 @@ fn the_pure_line_has_no_socket_thread_or_clock() {
 fn crates_with_one_home_stay_there() {
     one(&layers(&[("src/net.rs", "use httparse::Request;\n")]), "src/net.rs:1", "only [\"http\"] may use");
     assert_eq!(layers(&[("src/http.rs", "use httparse::Request;\n")]), Vec::<String>::new());
+    let docker = house(&[])[Path::new("src/docker/mod.rs")].clone() + "mod fake;\n";
+    let fake = ("src/docker/fake.rs", "use httparse::Request;\n");
+    assert_eq!(layers(&[("src/docker/mod.rs", &docker), fake]), Vec::<String>::new());
 }
 
 /// The findings of the rules about single files.
@@ -214,6 +222,7 @@ fn functions_and_files_are_short() {
     one(&file("src/net.rs", &nested), "src/net.rs:3", "`f` has 71 lines");
     assert_eq!(file("src/net.rs", &"// line\n".repeat(600)), Vec::<String>::new());
     one(&file("src/net.rs", &"// line\n".repeat(601)), "src/net.rs:601", "601 lines in one file");
+    one(&file("tests/t.rs", &"// line\n".repeat(801)), "tests/t.rs:801", "801 lines in one file");
 }
 
 #[test]

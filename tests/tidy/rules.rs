@@ -1,7 +1,7 @@
 //! The rules that look at one file at a time.
 
 use crate::findings::Finding;
-use crate::layers::{FILE_LINES, FUNCTION_LINES, PRINTS, UNSAFE};
+use crate::layers::{FILE_LINES, FUNCTION_LINES, PRINTS, SCRIPTED, TEST_FILE_LINES, UNSAFE};
 use crate::tokens;
 use crate::tree::{Files, attributes, only_in_tests};
 use proc_macro2::TokenTree;
@@ -15,7 +15,7 @@ pub fn check(files: &Files) -> Vec<Finding> {
     let mut found = Vec::new();
     for (path, text) in files.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "rs")) {
         found.extend(file_length(path, text));
-        found.extend(unsafe_code(path, text));
+        found.extend(unsafety(path, text));
         let Ok(file) = syn::parse_file(text) else {
             found.push(Finding::new(path, 1, "does not parse"));
             continue;
@@ -46,12 +46,13 @@ fn module_of(path: &Path) -> Option<&str> {
 
 fn file_length(path: &Path, text: &str) -> Option<Finding> {
     let lines = text.lines().count();
-    let message = format!("{lines} lines in one file; {FILE_LINES} are the limit");
-    (lines > FILE_LINES).then(|| Finding::new(path, lines, message))
+    let limit = if path.starts_with("src") { FILE_LINES } else { TEST_FILE_LINES };
+    let message = format!("{lines} lines in one file; {limit} are the limit");
+    (lines > limit).then(|| Finding::new(path, lines, message))
 }
 
 /// The word `unsafe` and the lint's name are for a few modules only.
-fn unsafe_code(path: &Path, text: &str) -> Vec<Finding> {
+fn unsafety(path: &Path, text: &str) -> Vec<Finding> {
     if module_of(path).is_some_and(|module| UNSAFE.contains(&module)) {
         return vec![];
     }
@@ -133,6 +134,10 @@ struct Code<'p> {
 }
 
 impl Code<'_> {
+    fn scripted(&self) -> bool {
+        SCRIPTED.iter().any(|place| self.path.starts_with(place))
+    }
+
     fn prints(&mut self, name: &str, line: usize) {
         let banned = ["println", "eprintln", "print", "eprint", "dbg"].contains(&name);
         if banned && !PRINTS.contains(&self.module) {
@@ -173,11 +178,13 @@ impl<'ast> Visit<'ast> for Code<'_> {
     fn visit_item_const(&mut self, item: &'ast syn::ItemConst) {
         let is_duration = matches!(&*item.ty, syn::Type::Path(p)
             if p.path.segments.last().is_some_and(|s| s.ident == "Duration"));
-        if is_duration && self.module != "limits" {
+        if !is_duration {
+            return syn::visit::visit_item_const(self, item);
+        }
+        if !self.scripted() {
             let message = format!("`{}` is a bound: it belongs in limits.rs", item.ident);
             self.found.push(Finding::new(self.path, item.ident.span().start().line, message));
         }
-        syn::visit::visit_item_const(self, item);
     }
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
@@ -186,7 +193,7 @@ impl<'ast> Visit<'ast> for Code<'_> {
             && ty.ident == "Duration"
             && name.ident.to_string().starts_with("from_")
             && let Some(syn::Expr::Lit(_)) = call.args.first()
-            && !["limits", "demo"].contains(&self.module)
+            && !self.scripted()
         {
             let message = "a time is written here: it belongs in limits.rs, with its unit and reason";
             self.found.push(Finding::new(self.path, ty.ident.span().start().line, message));

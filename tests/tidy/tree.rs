@@ -121,7 +121,7 @@ impl Tree {
         let mut work = Vec::new();
         for item in items {
             if only_in_tests(attributes(&item)) {
-                self.note_test_files(&item, dir, files);
+                self.note_test_files(index, &item, dir, files);
                 continue;
             }
             match item {
@@ -159,10 +159,10 @@ impl Tree {
     }
 
     /// A module for tests may lie in a file of its own, which may import anything.
-    fn note_test_files(&mut self, item: &syn::Item, dir: &Path, files: &Files) {
+    fn note_test_files(&mut self, index: usize, item: &syn::Item, dir: &Path, files: &Files) {
         let syn::Item::Mod(item) = item else { return };
         let name = item.ident.to_string();
-        let file = file_of(dir, &name, path_attribute(&item.attrs), Path::new("src/lib.rs"), files);
+        let file = file_of(dir, &name, path_attribute(&item.attrs), &self.modules[index].file, files);
         self.seen.push(file);
         let below = dir.join(&name);
         self.seen.extend(files.keys().filter(|path| path.starts_with(&below)).cloned());
@@ -256,7 +256,6 @@ pub fn leaves(item: &syn::ItemUse) -> Vec<Leaf> {
             syn::UseTree::Group(group) => {
                 work.extend(group.items.iter().map(|tree| (prefix.clone(), tree)));
             }
-            _ => {}
         }
     }
     found
