@@ -4,11 +4,8 @@ use super::End;
 use crate::config::{self, Config};
 use crate::control::Mailbox;
 use crate::docker::{
-    ClientRegistry, EngineState, EngineUrl, OnStaleSocket, Report, Supervisor, SupervisorConfig, Timings,
-    supervise,
+    self, Clients, EngineUrl, OnStaleSocket, Report, Supervisor, SupervisorConfig, supervise,
 };
-use crate::lifecycle::Registry;
-use crate::limits::CLIENT_LEASES;
 use crossbeam_channel::Sender;
 use std::io;
 use std::sync::Arc;
@@ -16,12 +13,12 @@ use std::sync::Arc;
 /// The running supervisors.
 pub(super) struct Engines {
     supervisors: Vec<Supervisor>,
-    clients: Arc<ClientRegistry>,
+    clients: Arc<Clients>,
 }
 
 /// Starts a supervisor for each engine.
 pub(super) fn start(config: &Config, mailbox: &Mailbox, ender: &Sender<End>) -> io::Result<Engines> {
-    let clients = Registry::new("docker client", CLIENT_LEASES, super::now);
+    let clients = docker::clients();
     let mut supervisors = Vec::with_capacity(config.engines.len());
     for engine in &config.engines {
         let url = match EngineUrl::parse(&engine.url) {
@@ -31,20 +28,19 @@ pub(super) fn start(config: &Config, mailbox: &Mailbox, ender: &Sender<End>) -> 
                 continue;
             }
         };
-        let exits = engine.on_stale_socket == config::OnStaleSocket::Exit;
-        let setup = SupervisorConfig {
-            name: engine.name.as_str().into(),
-            url,
-            on_stale_socket: if exits { OnStaleSocket::Exit } else { OnStaleSocket::Keep },
-            timings: Timings::default(),
+        let mut setup = SupervisorConfig::new(engine.name.as_str(), url);
+        setup.on_stale_socket = match engine.on_stale_socket {
+            config::OnStaleSocket::Keep => OnStaleSocket::Keep,
+            config::OnStaleSocket::Exit => OnStaleSocket::Exit,
         };
         let (mailbox, ender) = (mailbox.clone(), ender.clone());
-        let report = move |report: Report| {
-            if exits && matches!(report, Report::State { state: EngineState::Stale { .. }, .. }) {
+        let report = move |report: Report| match report {
+            Report::Exit { engine, reason } => {
+                log::error!("engine {engine}: {reason}");
                 // Full: an end is on its way already.
                 let _ = ender.try_send(End::StaleSocket);
             }
-            mailbox.report(report);
+            report => mailbox.report(report),
         };
         supervisors.push(supervise(setup, Arc::clone(&clients), report)?);
     }

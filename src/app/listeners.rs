@@ -19,12 +19,14 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Bound, StartError>
     for listen in &config.http_addr {
         let copies = match net::bind(listen.addr, listen.dual_stack, workers) {
             Ok(copies) => copies,
-            Err(error) if config.http_addr_is_default && error.is_permission_denied() => {
+            Err(error) if config.http_addr_is_default && matches!(error, BindError::Denied { .. }) => {
                 fall_back(listen, workers)?
             }
             Err(error) => return Err(problem(listen, &error)),
         };
-        bound.addrs.extend(copies.first().map(BoundListener::local_addr));
+        if let Some(first) = copies.first() {
+            bound.addrs.push(first.local_addr()?);
+        }
         for (core, listener) in bound.per_core.iter_mut().zip(copies) {
             core.push(listener);
         }

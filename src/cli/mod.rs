@@ -4,7 +4,7 @@
 
 mod args;
 
-use crate::app::{App, End, StartError};
+use crate::app::{App, End};
 use crate::config::{self, FileChoice, Loaded, Sources};
 use crate::error::Problem;
 use crate::{demo, logging};
@@ -36,22 +36,24 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Command::Check { file } => check(file),
         Command::Serve { file, http_addr } => serve(file, http_addr),
-        Command::Demo { http_addr } => with_log(|| demo::run(http_addr.as_deref())),
+        Command::Demo { http_addr } => with_log(|| demo(http_addr)),
     }
 }
 
-fn load(file: Option<PathBuf>, http_addr: Option<String>) -> Result<Loaded, Vec<Problem>> {
-    let env = |name: &str| std::env::var(name).ok();
-    let from_env = || std::env::var_os("TIDEGATE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let choice = match file.or_else(from_env) {
+fn sources(file: Option<PathBuf>, http_addr: Option<String>) -> Sources<'static> {
+    let file = match file {
         Some(path) => FileChoice::Explicit(path),
-        None => FileChoice::Search(std::env::current_dir().unwrap_or_default()),
+        None => FileChoice::Search(PathBuf::new()),
     };
-    config::load(&Sources { file: choice, env: &env, http_addr })
+    Sources { file, env: &variable, http_addr }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn serve(file: Option<PathBuf>, http_addr: Option<String>) -> ExitCode {
-    let loaded = match load(file, http_addr) {
+    let loaded = match config::load(&sources(file, http_addr)) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
     };
@@ -69,11 +71,7 @@ fn serve(file: Option<PathBuf>, http_addr: Option<String>) -> ExitCode {
 fn run(loaded: Loaded) -> ExitCode {
     let app = match App::start(loaded.config) {
         Ok(app) => app,
-        Err(StartError::Problem(problem)) => {
-            log::error!("{problem}");
-            return ExitCode::FAILURE;
-        }
-        Err(StartError::Io(error)) => {
+        Err(error) => {
             log::error!("can't start: {error}");
             return ExitCode::FAILURE;
         }
@@ -81,6 +79,29 @@ fn run(loaded: Loaded) -> ExitCode {
     match app.run() {
         Ok(End::StaleSocket) => ExitCode::FAILURE,
         Ok(End::Signal(_) | End::Asked) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(http_addr: Option<String>) -> ExitCode {
+    let demo = match demo::start(http_addr.as_deref()) {
+        Ok(demo) => demo,
+        Err(error) => {
+            log::error!("the demo can't start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("The demo is up. Open one of these in a browser (Ctrl-C ends it):\n");
+    println!("  {}   start, stop and relabel its containers", demo.control_url());
+    for link in demo.links() {
+        println!("  {}", link.url);
+    }
+    println!("\nor ask by hand: curl -H 'Host: whoami.localhost' http://{}/", demo.addr());
+    match demo.run() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");
             ExitCode::FAILURE
@@ -100,21 +121,14 @@ fn with_log(f: impl FnOnce() -> ExitCode) -> ExitCode {
 }
 
 fn check(file: Option<PathBuf>) -> ExitCode {
-    let loaded = match load(file, None) {
-        Ok(loaded) => loaded,
-        Err(problems) => return refuse(&problems),
-    };
-    for warning in &loaded.warnings {
+    let report = config::check(&sources(file, None));
+    for warning in &report.warnings {
         println!("warning: {warning}");
     }
-    for file in &loaded.files {
-        println!("{}: ok", file.display());
+    if !report.is_ok() {
+        return refuse(&report.problems);
     }
-    if loaded.files.is_empty() {
-        println!("no configuration file: the defaults are used");
-    }
-    let (routes, engines) = (loaded.config.file_routes.len(), loaded.config.engines.len());
-    println!("{routes} routes from files, {engines} engines");
+    println!("{report}");
     ExitCode::SUCCESS
 }
 

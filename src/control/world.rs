@@ -88,6 +88,7 @@ impl World {
                 None => false,
             },
             Report::Destroyed { id, .. } => engine.containers.remove(&id).is_some(),
+            Report::Exit { .. } => false,
         }
     }
 

@@ -65,7 +65,8 @@ impl Report {
             | Report::Synced { engine, .. }
             | Report::Changed { engine, .. }
             | Report::Died { engine, .. }
-            | Report::Destroyed { engine, .. } => engine,
+            | Report::Destroyed { engine, .. }
+            | Report::Exit { engine, .. } => engine,
         }
     }
 }

@@ -18,7 +18,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use super::owner::{self, Owner};
 use crate::limits;
-use crate::runtime::{TcpListener, TcpStream};
+use crate::runtime::{Abort, TcpListener, TcpStream};
 
 /// Why an address can't be listened on.
 #[derive(Debug)]
@@ -116,7 +116,16 @@ impl Listener {
     /// The next connection and where it comes from; as [`TcpListener::accept`]. An IPv4 client of a dual-stack
     /// listener has its IPv4 address.
     pub fn accept(&self, deadline: Option<Instant>) -> io::Result<(TcpStream, SocketAddr)> {
-        self.inner.accept(deadline).map(|(stream, peer)| (stream, canonical(peer)))
+        self.accept_until(deadline, None)
+    }
+
+    /// As [`Listener::accept`]; `abort` ends it.
+    pub fn accept_until(
+        &self,
+        deadline: Option<Instant>,
+        abort: Option<&Abort>,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        self.inner.accept_until(deadline, abort).map(|(stream, peer)| (stream, canonical(peer)))
     }
 
     /// The next connection if one waits: to empty the backlog of a listener that is about to close.

@@ -15,14 +15,14 @@ use crate::http;
 use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
 use crate::metrics::CONNECTIONS_REFUSED;
 use crate::net::BoundListener;
-use crate::runtime::{self, TcpListener, TcpStream, Wake};
+use crate::runtime::{self, TcpStream, Wake};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Accepts until the core drains or stops; the last are taken from the backlog before the listener closes.
 pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
-    let listener = match TcpListener::from_bound(bound) {
+    let listener = match bound.listen() {
         Ok(listener) => listener,
         Err(error) => return log::error!("a listener can't be watched: {error}"),
     };

@@ -387,7 +387,6 @@ impl BackendConn {
     pub fn close(self) {
         let _ = self.client.stream.shutdown(Shutdown::Both);
     }
-
 }
 
 /// Waits until `done`, else panics with `what`.
