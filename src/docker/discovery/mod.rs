@@ -171,6 +171,7 @@ fn target(
         let message = format!("alias `{}`: {reason}", alias.alias);
         let name = &alias.alias;
         let hint = match (&alias.scheme, &alias.port) {
+            _ if chosen.speaks == Protocols::Udp => None,
             (Some(_), _) => None,
             (None, Some(_)) => {
                 Some(format!("if it speaks plain http there, set `proxy.{name}.scheme` to http"))
