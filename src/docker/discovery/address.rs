@@ -20,16 +20,29 @@ pub fn choose(ctx: &Context, container: &Container, alias: &AliasLabels, port: u
             unreachable("on the host's network only, Tidegate is in a container beside it")
         }
         Reach::Container { networks } => {
-            let shared = |n: &Network| networks.iter().any(|known| *known == n.name || *known == n.id);
+            let shared = |n: &Network| {
+                networks.iter().any(|ours| *ours == n.name || (*ours == n.id && !ours.is_empty()))
+            };
             by_network(container, shared, port)
         }
     }
 }
 
+/// What helps against an unreachable container.
+pub fn hint(ctx: &Context, container: &Container) -> Option<&'static str> {
+    let has_network = container.networks.iter().any(is_usable);
+    match ctx.reach {
+        Reach::Container { .. } if container.host_network => {
+            Some("give Tidegate's container the host's network too, or set `proxy.<alias>.host`")
+        }
+        Reach::Container { .. } if has_network => Some("connect Tidegate's container to that network"),
+        _ => Some("publish a port, or set `proxy.<alias>.host` and `port`"),
+    }
+}
+
 /// On the first network by name that is shared and where the container has an address.
 fn by_network(container: &Container, shared: impl Fn(&Network) -> bool, port: u16) -> (Target, String) {
-    let mut networks: Vec<&Network> =
-        container.networks.iter().filter(|n| !matches!(n.name.as_str(), "none" | "host")).collect();
+    let mut networks: Vec<&Network> = container.networks.iter().filter(|n| is_usable(n)).collect();
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     let usable = networks.iter().filter(|n| shared(n)).find_map(|n| Some((n.name.as_str(), n.ip?)));
     if let Some((name, ip)) = usable {
@@ -44,6 +57,11 @@ fn by_network(container: &Container, shared: impl Fn(&Network) -> bool, port: u1
         true => unreachable("on network none: it has no address"),
         false => unreachable(&format!("on {} only", on(&names))),
     }
+}
+
+/// Docker's pseudo networks have no addresses.
+fn is_usable(network: &Network) -> bool {
+    !matches!(network.name.as_str(), "none" | "host")
 }
 
 /// A container without a network of its own (as in `network_mode: container:vpn`) is reached by what is

@@ -37,7 +37,7 @@ impl fmt::Display for Excluded {
             Excluded::NotExplicit => f.write_str("not explicit: it has no label that begins with proxy."),
             Excluded::Buildx => f.write_str("a builder of docker buildx"),
             Excluded::Blacklisted { reason } => write!(f, "blacklisted: {reason}"),
-            Excluded::NoHttp { reason } => write!(f, "no HTTP: {reason}"),
+            Excluded::NoHttp { reason } => write!(f, "tcp, not HTTP: {reason}"),
             Excluded::NoPort => f.write_str("no port: none exposed over TCP, none set, none known"),
             Excluded::Anchor => f.write_str("alias begins with x-"),
             Excluded::Old => f.write_str("alias ends with -old"),

@@ -391,14 +391,15 @@ impl<'a> Reader<'a> {
         }
         let near = suggestion(FIELDS, name);
         let message = format!("unknown field `{}`", shown(name));
-        if let (Some((_, Known::Withhold)), Some(at)) = (near, at) {
+        let withheld = at.filter(|_| matches!(near, Some((_, Known::Withhold))));
+        if let Some(at) = withheld {
             self.labels.aliases[at].refused.get_or_insert_with(|| misconfigured(label.key, &message));
         }
         let hint = match near {
             Some((near, _)) => format!("did you mean `{near}`?"),
             None => "known are `scheme`, `host` and `port`".to_owned(),
         };
-        self.problem(label.key, message, Some(hint));
+        self.problem(label.key, message, Some(until_then(hint, withheld.is_some())));
     }
 
     /// A key without a further dot, other than `aliases` and `exclude`.
@@ -421,13 +422,26 @@ impl<'a> Reader<'a> {
             let at = listed.or_else(|| self.alias(label.key, path));
             return self.not_yet(label, "YAML in a label", at.as_slice());
         }
-        let near = suggestion(KEYS, path);
-        let message = format!("unknown key `{}`", shown(path));
-        if matches!(near, Some(("exclude", _) | (_, Known::Withhold))) {
+        self.unknown_key(label);
+    }
+
+    /// A slip of the pen must not publish what was to be hidden or guarded.
+    fn unknown_key(&mut self, label: &Label) {
+        let mut message = format!("unknown key `{}`", shown(label.path));
+        let (withheld, hint) = match (known(FIELDS, label.path), suggestion(KEYS, label.path)) {
+            (Some((field, known)), _) => {
+                message = format!("`{field}` belongs to an alias");
+                (known != Known::Later, format!("write `proxy.<alias>.{field}`"))
+            }
+            (None, Some((key, known))) => {
+                (key == "exclude" || known == Known::Withhold, format!("did you mean `{key}`?"))
+            }
+            (None, None) => (false, EXPECTED.to_owned()),
+        };
+        if withheld {
             self.refuse_all.get_or_insert_with(|| misconfigured(label.key, &message));
         }
-        let hint = near.map_or(EXPECTED.to_owned(), |(near, _)| format!("did you mean `{near}`?"));
-        self.problem(label.key, message, Some(hint));
+        self.problem(label.key, message, Some(until_then(hint, withheld)));
     }
 
     /// A problem "not supported yet"; the aliases at `withheld` are not served.
@@ -553,7 +567,13 @@ fn known(table: &[(&'static str, Known)], name: &str) -> Option<(&'static str, K
     table.iter().find(|(known, _)| plain(known) == name).copied()
 }
 
+/// The known word that is meant: a slip of the pen away, or begun and not ended (`alias`, `idle`).
 fn suggestion(table: &[(&'static str, Known)], name: &str) -> Option<(&'static str, Known)> {
-    let near = nearest(name, table.iter().map(|(known, _)| *known))?;
-    table.iter().find(|(known, _)| *known == near).copied()
+    let begun = |known: &str| name.len() >= 4 && plain(known).starts_with(&plain(name));
+    let near = nearest(name, table.iter().map(|(known, _)| *known));
+    table.iter().find(|(known, _)| near.map_or_else(|| begun(known), |near| near == *known)).copied()
+}
+
+fn until_then(hint: String, withheld: bool) -> String {
+    if withheld { format!("{hint} (not served until then)") } else { hint }
 }

@@ -47,7 +47,7 @@ pub struct Discovery {
     pub routes: Vec<Found>,
     /// Why it has no route at all.
     pub excluded: Option<Excluded>,
-    /// Single aliases that are not routed, while others are.
+    /// Its aliases that are not routed.
     pub skipped: Vec<(String, Excluded)>,
     /// What a person should mend.
     pub problems: Vec<Problem>,
@@ -167,9 +167,18 @@ fn target(
         Protocols::Udp => Some("udp"),
     };
     if let Some(what) = later {
-        let reason = format!("{what} is not supported yet (port {}: {})", chosen.port, chosen.scheme_why);
-        problems
-            .push(Problem::new(cause(ctx, container, alias), format!("alias `{}`: {reason}", alias.alias)));
+        let reason = format!("{what} is not supported yet ({})", chosen.scheme_why);
+        let message = format!("alias `{}`: {reason}", alias.alias);
+        let name = &alias.alias;
+        let hint = match (&alias.scheme, &alias.port) {
+            _ if chosen.speaks == Protocols::Udp => None,
+            (Some(_), _) => None,
+            (None, Some(_)) => {
+                Some(format!("if it speaks plain http there, set `proxy.{name}.scheme` to http"))
+            }
+            (None, None) => Some(format!("if it has a port for plain http, set `proxy.{name}.port`")),
+        };
+        problems.push(Problem { place: cause(ctx, container, alias), message, hint });
         return Ok((Target::NotYet { reason }, String::new()));
     }
     if !container.is_running() {
@@ -179,8 +188,7 @@ fn target(
     if let (Target::Unreachable { reason }, true) = (&target, labels.explicit) {
         let message = format!("alias `{}`: {reason}", alias.alias);
         let place = place::container(ctx.engine, &container.name);
-        problems
-            .push(Problem::new(place, message).with_hint("connect Tidegate's container to a network of it"));
+        problems.push(Problem { place, message, hint: address::hint(ctx, container).map(str::to_owned) });
     }
     Ok((target, why))
 }

@@ -84,7 +84,7 @@ fn speaks(
     }
     if let Some((known, whose)) = known.filter(|(known, _)| known.port == port) {
         let speaks = scheme_of(known.speaks).map_or(Protocols::Tcp, Protocols::Http);
-        return (speaks, format!("known of {whose}"));
+        return (speaks, format!("known scheme of {whose}"));
     }
     let matching = |p: &&Port| p.private == port || p.public == Some(port);
     let by_udp = container.ports.iter().filter(matching).any(|p| p.protocol == Protocol::Udp);
