@@ -56,3 +56,16 @@ pub enum Report {
     /// whoever restarts it mounts the new socket. Sent once, after the state.
     Exit { engine: Arc<str>, reason: String },
 }
+
+impl Report {
+    /// The engine that reports.
+    pub fn engine(&self) -> &Arc<str> {
+        match self {
+            Report::State { engine, .. }
+            | Report::Synced { engine, .. }
+            | Report::Changed { engine, .. }
+            | Report::Died { engine, .. }
+            | Report::Destroyed { engine, .. } => engine,
+        }
+    }
+}
