@@ -145,7 +145,7 @@ pub(super) struct Machine {
     timings: Timings,
     on_stale_socket: OnStaleSocket,
     phase: Phase,
-    /// Counts connects; answers of an earlier one are ignored.
+    /// Counts connects and their ends; answers of an earlier one are ignored.
     session: u64,
     version: ApiVersion,
     told: Option<(EngineState, String)>,
@@ -342,6 +342,7 @@ impl Machine {
     fn ended(&mut self, ending: Ending, out: &mut Actions) {
         let was_synced = self.phase == Phase::Open && !self.unverified;
         self.phase = Phase::Down;
+        self.session += 1;
         match ending {
             // The state that follows says what matters.
             Ending::Closed(why) => log::debug!("event stream ended: {why}"),

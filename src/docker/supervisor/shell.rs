@@ -24,6 +24,7 @@ const ANSWERS: usize = 64;
 
 /// What the shell's thread receives.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // all but one are inputs
 pub(super) enum Message {
     Input(Input),
     Stop,

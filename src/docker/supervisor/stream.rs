@@ -104,10 +104,7 @@ impl Stream {
                 (Command::Connect { after }, _) => {
                     self.slot.clear();
                     client = None;
-                    self.connect(after).and_then(|connected| {
-                        client = connected;
-                        Ok(())
-                    })
+                    self.connect(after).map(|connected| client = connected)
                 }
                 (Command::Greet, Some(client)) => self.greet(client),
                 (Command::Subscribe { version, since }, Some(client)) => {
