@@ -113,3 +113,16 @@ pub const ENGINE_INSPECT_AGAIN: Duration = Duration::from_millis(50);
 pub const ENGINE_BACKOFF: Duration = Duration::from_secs(5);
 /// Calls on one engine's shared client at once: some engines under one address, each with its workers.
 pub const ENGINE_LEASES: u32 = 256;
+
+/// Bytes of a request body that the fake engine and its pages read: tests send some megabytes.
+pub const FAKE_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Threads of the fake engine that serve API connections; further ones wait in the backlog.
+pub const FAKE_API_CONNECTIONS: usize = 1_024;
+/// Threads of the fake engine that serve page connections; further ones wait in the backlog.
+pub const FAKE_PAGE_CONNECTIONS: usize = 4_096;
+/// Bytes of such a thread's stack: a page may format some kilobytes in a debug build.
+pub const FAKE_STACK_BYTES: usize = 256 * 1024;
+/// Events that an engine replays (moby's `eventsLimit`).
+pub const FAKE_EVENT_HISTORY: usize = 256;
+/// Events that wait for one subscriber of the fake; it is skipped when full (moby's `bufferSize`).
+pub const FAKE_SUBSCRIBER_QUEUE: usize = 1_024;

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod client;
 mod json;
+pub mod fake;
 pub mod model;
 pub mod own;
 pub mod report;
