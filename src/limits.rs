@@ -111,8 +111,9 @@ pub const ENGINE_DENIED_AFTER: Duration = Duration::from_secs(1);
 pub const ENGINE_INSPECT_AGAIN: Duration = Duration::from_millis(50);
 /// Longest pause between two tries of a call that fails.
 pub const ENGINE_BACKOFF: Duration = Duration::from_secs(5);
-/// Calls on one engine's shared client at once: some engines under one address, each with its workers.
-pub const ENGINE_LEASES: u32 = 256;
+/// Leases on one engine's shared client at once: several entries of the configuration may share an address,
+/// each with its calling threads.
+pub const CLIENT_LEASES: u32 = 256;
 
 /// Bytes of a request body that the fake engine and its pages read: tests send some megabytes.
 pub const FAKE_BODY_BYTES: usize = 64 * 1024 * 1024;

@@ -3,8 +3,8 @@
 
 pub mod api;
 pub mod client;
-mod json;
 pub mod fake;
+mod json;
 pub mod model;
 pub mod own;
 pub mod report;
@@ -13,7 +13,9 @@ pub mod supervisor;
 mod transport;
 pub mod url;
 
+pub use client::{CallError, Client};
 pub use model::{Container, Network, Port, Protocol, RunState};
+pub use own::own_container_id;
 pub use report::{EngineState, Report};
-pub use supervisor::{Clients, OnStaleSocket, Supervisor, SupervisorConfig, Timings, clients, supervise};
+pub use supervisor::{ClientRegistry, OnStaleSocket, Supervisor, SupervisorConfig, Timings, supervise};
 pub use url::{ClientKey, EngineUrl};

@@ -28,17 +28,12 @@ use crate::limits;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The shared clients: one for each client key, made on first use, closed when idle for long. The endless
-/// event streams have clients of their own, or these would never be idle.
-pub type Clients = Registry<ClientKey, Client>;
-
-/// An empty registry of clients. Whoever owns it calls `reap` now and then.
-#[allow(clippy::disallowed_methods)] // the docker lane reads the clock
-pub fn clients() -> Arc<Clients> {
-    Registry::new("docker client", limits::ENGINE_LEASES, Instant::now)
-}
+/// The shared clients: one for each client key, made on first use, closed when idle for long (whoever owns
+/// the registry calls `reap` now and then). The endless event streams have clients of their own, or these
+/// would never be idle.
+pub type ClientRegistry = Registry<ClientKey, Client>;
 
 /// What to do when the engine's socket is a deleted file (bind-mounted, and the engine made a new one).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +41,8 @@ pub enum OnStaleSocket {
     /// Go on with what can be served.
     #[default]
     Keep,
-    /// Send [`Report::Exit`].
+    /// End the program, so that whoever restarts it mounts the new socket: whoever gets the report of
+    /// [`EngineState::Stale`](super::EngineState::Stale) does it.
     Exit,
 }
 
@@ -120,7 +116,7 @@ impl SupervisorConfig {
 /// A thread or a descriptor could not be had. That the engine is not there is none.
 pub fn supervise(
     config: SupervisorConfig,
-    clients: Arc<Clients>,
+    clients: Arc<ClientRegistry>,
     report: impl Fn(Report) + Send + Sync + 'static,
 ) -> io::Result<Supervisor> {
     shell::start(config, clients, Box::new(report))
