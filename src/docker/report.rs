@@ -1,6 +1,7 @@
 //! What a supervisor tells the control thread.
 
 use super::model::Container;
+use std::fmt;
 use std::sync::Arc;
 
 /// State of an engine, for the log, `routes` and the gates.
@@ -23,6 +24,20 @@ pub enum EngineState {
     Denied,
 }
 
+impl fmt::Display for EngineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EngineState::Connecting => "connecting",
+            EngineState::Unverified => "unverified",
+            EngineState::Ready => "ready",
+            EngineState::Slow => "slow",
+            EngineState::Lost => "lost",
+            EngineState::Stale { .. } => "stale socket",
+            EngineState::Denied => "denied",
+        })
+    }
+}
+
 /// One report. `engine` is the name of its entry in `providers.docker`.
 #[derive(Clone, Debug)]
 pub enum Report {
@@ -37,4 +52,21 @@ pub enum Report {
     Died { engine: Arc<str>, id: String, at: i64 },
     /// A container was removed (`destroy`).
     Destroyed { engine: Arc<str>, id: String },
+    /// The socket is stale and `on_stale_socket: exit` was asked for: the program should end, so that
+    /// whoever restarts it mounts the new socket. Sent once, after the state.
+    Exit { engine: Arc<str>, reason: String },
+}
+
+impl Report {
+    /// The engine that reports.
+    pub fn engine(&self) -> &Arc<str> {
+        match self {
+            Report::State { engine, .. }
+            | Report::Synced { engine, .. }
+            | Report::Changed { engine, .. }
+            | Report::Died { engine, .. }
+            | Report::Destroyed { engine, .. }
+            | Report::Exit { engine, .. } => engine,
+        }
+    }
 }
