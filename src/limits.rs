@@ -11,8 +11,15 @@ pub const TARGET_BYTES: usize = 8 * 1024;
 pub const HEAD_FIELDS: usize = 100;
 /// Bytes of a response head: as a request's.
 pub const RESPONSE_HEAD_BYTES: usize = 32 * 1024;
+/// Bytes of a host name with its port: DNS names end at 253.
+pub const HOST_BYTES: usize = 261;
+/// Options that the `Connection` fields of one head may list: each is compared with every field.
+pub const CONNECTION_OPTIONS: usize = 32;
 /// Bytes of one chunk's extension and size line: nobody uses extensions, attackers do.
 pub const CHUNK_LINE_BYTES: usize = 256;
+/// Bytes of chunk framing beyond 16 a chunk and twice its data, in one body: tiny chunks with long extensions
+/// would make us read hundreds of bytes for each byte of data (CVE-2023-39326).
+pub const CHUNK_OVERHEAD_BYTES: u64 = 16 * 1024;
 /// Bytes of a trailer section.
 pub const TRAILER_BYTES: usize = 8 * 1024;
 /// Interim (1xx) responses of an upstream before its final one.
@@ -31,11 +38,27 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time from the request's last byte to the response's first (GoDoxy's default for `response_header_timeout`).
 pub const RESPONSE_HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// As above while a container is young (`recreate_wait`): its bridge may still lack a carrier, and a lost SYN is
+/// sent again only after a second.
+pub const YOUNG_CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// Between two connects to a young container that refuses.
+pub const YOUNG_RETRY: Duration = Duration::from_millis(25);
+/// Time without one byte of progress in a response's body. Streams are silent for minutes; a dead peer shows
+/// by its reset.
+pub const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(600);
+/// After an early answer: bytes and time that the rest of the request's body is still read, so that a reset does
+/// not destroy the answer on its way.
+pub const LINGER_BYTES: usize = 256 * 1024;
+/// See [`LINGER_BYTES`].
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time an idle upstream connection is kept. Below the usual keep-alive of servers (nginx 75 s, node 5 s
 /// says so in its answer's close, which the checkout sees).
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle upstream connections kept per endpoint and core.
 pub const UPSTREAM_IDLE_PER_ENDPOINT: usize = 64;
+
+/// Empty buffers kept per core for the next exchange.
+pub const BUFFERS_KEPT: usize = 32;
 
 /// Client connections at once, all cores together; one more is answered 503 and closed. Stays below the
 /// usual descriptor limit of 20,000 with one upstream connection each, and below vm.max_map_count
@@ -43,6 +66,10 @@ pub const UPSTREAM_IDLE_PER_ENDPOINT: usize = 64;
 pub const CONNECTIONS: usize = 10_000;
 /// Coroutines at once per core: connections in work and probes.
 pub const COROUTINES_PER_CORE: usize = 12_000;
+/// Stacks of ended coroutines that a busy core keeps; an idle core unmaps them within seconds.
+pub const STACKS_KEPT_PER_CORE: usize = 1_024;
+/// Time that coroutines have to end after the cores were told to stop; then they are abandoned.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Closures waiting on one core's wake-up queue.
 pub const CORE_QUEUE: usize = 4_096;
 /// Requests waiting at one service's gate, per core: beyond it 503 + Retry-After.
@@ -70,8 +97,26 @@ pub const ENGINE_RELIST_EVERY: Duration = Duration::from_secs(300);
 /// Between two tries to connect to a Unix socket (inotify makes it sooner).
 pub const ENGINE_RETRY_UNIX: Duration = Duration::from_millis(100);
 
+/// Leases on one Docker client: a supervisor's own calls, some at once.
+pub const CLIENT_LEASES: u32 = 256;
+/// Leases on one endpoint: one per core.
+pub const ENDPOINT_LEASES: u32 = 4_096;
+/// Listened on in place of 80 without the right to it.
+pub const FALLBACK_PORT: u16 = 8080;
+
 /// Jobs waiting on one lane of blocking threads.
 pub const LANE_QUEUE: usize = 256;
+/// Connections the kernel completes before they are accepted, per listener; it cuts this to
+/// `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 1_024;
+/// Threads that ask the system's resolver: two, so that one dead name doesn't stop the others.
+pub const DNS_THREADS: usize = 2;
+/// Names the DNS cache holds.
+pub const DNS_CACHE: usize = 256;
+/// Addresses of one name that are looked at.
+pub const DNS_ADDRESSES: usize = 16;
+/// Bytes of a host name (RFC 1035 §2.3.4).
+pub const NAME_BYTES: usize = 255;
 /// Warnings of one kind and key: at most one in this time.
 pub const WARN_EVERY: Duration = Duration::from_secs(1);
 /// Kinds and keys of warnings remembered at once for `WARN_EVERY`; one more is held back.
@@ -88,12 +133,41 @@ pub const CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 pub const CONFIG_NODES: usize = 100_000;
 /// Depth of nesting of a configuration.
 pub const CONFIG_DEPTH: usize = 64;
+/// Files of one configuration: each is a descriptor to watch and a place to look.
+pub const CONFIG_FILES: usize = 100;
+/// Addresses to listen on: each is a socket on every core.
+pub const LISTENERS: usize = 64;
+/// Docker Engines of one configuration: each has threads of its own.
+pub const ENGINES: usize = 64;
+/// Problems of one configuration that are reported; the rest is counted. Nobody reads more at once.
+pub const CONFIG_PROBLEMS: usize = 500;
+/// The longest duration a configuration may ask for: a longer wait is a slip of the unit.
+pub const CONFIG_DURATION: Duration = Duration::from_secs(24 * 3600);
+/// Threads of the data plane: one per core is enough, and no Pi has more cores than this.
+pub const WORKERS: usize = 256;
 /// Bytes of a label's value that is looked at.
 pub const LABEL_BYTES: usize = 64 * 1024;
 /// Labels of one container that are looked at.
 pub const LABELS: usize = 1_000;
 /// Log lines waiting for the writer thread; beyond it lines are dropped, counted and said.
 pub const LOG_QUEUE: usize = 4_096;
+/// Aliases of one container.
+pub const ALIASES: usize = 256;
+/// Bytes of an alias: those of a host name without its trailing dot (RFC 1035 §2.3.4).
+pub const ALIAS_BYTES: usize = 253;
+
+/// Bytes of a request body that the fake engine and its pages read: tests send some megabytes.
+pub const FAKE_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Threads of the fake engine that serve API connections; further ones wait in the backlog.
+pub const FAKE_API_CONNECTIONS: usize = 1_024;
+/// Threads of the fake engine that serve page connections; further ones wait in the backlog.
+pub const FAKE_PAGE_CONNECTIONS: usize = 4_096;
+/// Bytes of such a thread's stack: a page may format some kilobytes in a debug build.
+pub const FAKE_STACK_BYTES: usize = 256 * 1024;
+/// Events that an engine replays (moby's `eventsLimit`).
+pub const FAKE_EVENT_HISTORY: usize = 256;
+/// Events that wait for one subscriber of the fake; it is skipped when full (moby's `bufferSize`).
+pub const FAKE_SUBSCRIBER_QUEUE: usize = 1_024;
 /// Containers of one engine that are looked at; the rest is left out and said once.
 pub const ENGINE_CONTAINERS: usize = 10_000;
 /// With at most so many containers the first list waits for the inspects of all, else only for those of

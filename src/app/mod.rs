@@ -1,1 +1,179 @@
 //! Build, run, drain: wires everything below.
+//!
+//! ```text
+//!   build: descriptors → listeners → cores → control → one supervisor per engine
+//!   run:   until SIGTERM, SIGINT, or an engine's socket is gone for good (`on_stale_socket: exit`)
+//!   drain: listeners close, requests in flight finish (at most `timeout_shutdown`), supervisors, control, cores end
+//! ```
+
+mod engines;
+mod listeners;
+mod signals;
+
+pub use signals::End;
+
+use crate::config::Config;
+use crate::control::{Control, EngineSetup, World, WorldSetup};
+use crate::docker;
+use crate::error::Problem;
+use crate::lifecycle::Registry;
+use crate::limits::ENDPOINT_LEASES;
+use crate::proxy::{self, Shared};
+use crate::runtime::{self, Cores};
+use crate::snapshot::Publisher;
+use crate::util::Locked;
+use crate::util::rng::Rng;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A running Tidegate.
+pub struct App {
+    cores: Cores,
+    control: Control,
+    engines: engines::Engines,
+    addrs: Vec<SocketAddr>,
+    ends: Receiver<End>,
+    ender: Sender<End>,
+    timeout_shutdown: Duration,
+}
+
+/// Why it could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Something in the configuration can't be had; exit code 64 is for those who wrote it.
+    Problem(Problem),
+    /// The system refused a thread, a descriptor or memory.
+    Io(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Problem(problem) => write!(f, "{problem}"),
+            StartError::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        StartError::Io(error)
+    }
+}
+
+impl App {
+    /// Binds the listeners and starts all threads. Serves from then on.
+    ///
+    /// # Errors
+    /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
+    pub fn start(config: Config) -> Result<App, StartError> {
+        if let Err(error) = runtime::raise_nofile() {
+            log::warn!("the soft descriptor limit stays: {error}");
+        }
+        let workers = config.workers.unwrap_or_else(cores_here);
+        let bound = listeners::bind(&config, workers)?;
+        let addrs = bound.addrs.clone();
+        let seed = seed();
+        let mut world = new_world(&config);
+        let publisher = Publisher::new(world.snapshot(now()));
+        let instance = format!("tidegate-{seed:08x}");
+        let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed);
+        let cores = start_cores(workers, shared, bound.per_core)?;
+        let handles = cores.handles().to_vec();
+        let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
+        for addr in &addrs {
+            log::info!("listening on http://{addr}");
+        }
+        let (ender, ends) = bounded(4);
+        let engines = engines::start(&config, &control.mailbox(), &ender)?;
+        Ok(App { cores, control, engines, addrs, ends, ender, timeout_shutdown: config.timeout_shutdown })
+    }
+
+    /// The addresses that it listens on.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// A way to end it from another thread.
+    pub fn ender(&self) -> Sender<End> {
+        self.ender.clone()
+    }
+
+    /// Serves until a signal or another end, then drains.
+    ///
+    /// # Errors
+    /// If the signals can't be listened to.
+    pub fn run(self) -> io::Result<End> {
+        let watcher = signals::watch(&self.ender)?;
+        let end = self.ends.recv().unwrap_or(End::Asked);
+        log::info!("ending: {end}");
+        self.drain();
+        watcher.close();
+        Ok(end)
+    }
+
+    /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
+    fn drain(self) {
+        let App { cores, control, engines, timeout_shutdown, .. } = self;
+        let (told, heard) = bounded(cores.handles().len());
+        proxy::drain(cores.handles(), &told);
+        let deadline = now() + timeout_shutdown;
+        let drained = cores.handles().iter().all(|_| heard.recv_deadline(deadline).is_ok());
+        if !drained {
+            log::warn!("timeout_shutdown ({timeout_shutdown:?}) is over: requests in flight are cut");
+        }
+        engines.stop();
+        control.stop();
+        cores.shutdown();
+        if let Err(error) = cores.join() {
+            log::error!("a core did not end: {error}");
+        }
+    }
+}
+
+fn new_world(config: &Config) -> World {
+    let engines = config
+        .engines
+        .iter()
+        .map(|engine| EngineSetup { name: engine.name.as_str().into(), explicit_only: engine.explicit_only });
+    World::new(WorldSetup {
+        engines: engines.collect(),
+        file_routes: config.file_routes.clone(),
+        match_domains: config.match_domains.clone(),
+        recreate_wait: config.recreate_wait,
+        own_id: docker::own_container_id(),
+        endpoints: Registry::new("endpoint", ENDPOINT_LEASES, now),
+    })
+}
+
+fn start_cores(
+    workers: usize,
+    shared: Arc<Shared>,
+    per_core: Vec<Vec<crate::net::BoundListener>>,
+) -> io::Result<Cores> {
+    let listeners = Locked::new(per_core);
+    let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };
+    Cores::start(config, move |id| proxy::start_core(id, &shared, &listeners))
+}
+
+/// One worker per core that this process may use.
+fn cores_here() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// A number that differs from process to process: request ids and the loop guard, nothing secret.
+fn seed() -> u32 {
+    let since = std::time::SystemTime::UNIX_EPOCH;
+    #[allow(clippy::disallowed_methods)] // a seed, not a time
+    let nanos = std::time::SystemTime::now().duration_since(since).map_or(0, |d| d.as_nanos() as u64);
+    (Rng::new(nanos ^ (u64::from(std::process::id()) << 32)).next_u64() >> 32) as u32
+}
+
+#[allow(clippy::disallowed_methods)] // the clock of the endpoints' registry and of the drain
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,10 +1,142 @@
 //! Commands, help, and what is printed.
+//!
+//! Exit codes: 0 done, 1 the system or a running part failed, 64 a wrong command line or configuration.
 
+mod args;
+
+use crate::app::{App, End};
+use crate::config::{self, FileChoice, Loaded, Sources};
+use crate::error::Problem;
+use crate::{demo, logging};
+use args::Command;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// A wrong command line or configuration (`EX_USAGE` of sysexits.h).
+const USAGE: u8 = 64;
 
 /// Runs the command line `args` (without the program's name) and returns the process's exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    drop(args);
+    let command = match args::parse(args) {
+        Ok(command) => command,
+        Err(message) => {
+            eprintln!("tidegate: {message}\ntry `tidegate help`");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match command {
+        Command::Help => {
+            print!("{}", args::HELP);
+            ExitCode::SUCCESS
+        }
+        Command::Version => {
+            println!("tidegate {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Command::Check { file } => check(file),
+        Command::Serve { file, http_addr } => serve(file, http_addr),
+        Command::Demo { http_addr } => with_log(|| demo(http_addr)),
+    }
+}
+
+fn sources(file: Option<PathBuf>, http_addr: Option<String>) -> Sources<'static> {
+    let file = match file {
+        Some(path) => FileChoice::Explicit(path),
+        None => FileChoice::Search(PathBuf::new()),
+    };
+    Sources { file, env: &variable, http_addr }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn serve(file: Option<PathBuf>, http_addr: Option<String>) -> ExitCode {
+    let loaded = match config::load(&sources(file, http_addr)) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse(&problems),
+    };
+    with_log(|| {
+        for file in &loaded.files {
+            log::info!("configuration from {}", file.display());
+        }
+        for warning in &loaded.warnings {
+            log::warn!("{warning}");
+        }
+        run(loaded)
+    })
+}
+
+fn run(loaded: Loaded) -> ExitCode {
+    let app = match App::start(loaded.config) {
+        Ok(app) => app,
+        Err(error) => {
+            log::error!("can't start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match app.run() {
+        Ok(End::StaleSocket) => ExitCode::FAILURE,
+        Ok(End::Signal(_) | End::Asked) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(http_addr: Option<String>) -> ExitCode {
+    let demo = match demo::start(http_addr.as_deref()) {
+        Ok(demo) => demo,
+        Err(error) => {
+            log::error!("the demo can't start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("The demo is up. Open one of these in a browser (Ctrl-C ends it):\n");
+    println!("  {}   start, stop and relabel its containers", demo.control_url());
+    for link in demo.links() {
+        println!("  {}", link.url);
+    }
+    println!("\nor ask by hand: curl -H 'Host: whoami.localhost' http://{}/", demo.addr());
+    match demo.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts the log, runs `f`, and writes what is still queued.
+fn with_log(f: impl FnOnce() -> ExitCode) -> ExitCode {
+    if let Err(error) = logging::init() {
+        eprintln!("tidegate: the log can't be started: {error}");
+        return ExitCode::FAILURE;
+    }
+    let code = f();
+    logging::flush();
+    code
+}
+
+fn check(file: Option<PathBuf>) -> ExitCode {
+    let report = config::check(&sources(file, None));
+    for warning in &report.warnings {
+        println!("warning: {warning}");
+    }
+    if !report.is_ok() {
+        return refuse(&report.problems);
+    }
+    println!("{report}");
     ExitCode::SUCCESS
+}
+
+fn refuse(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    let count = problems.len();
+    eprintln!("{count} problem{} in the configuration", if count == 1 { "" } else { "s" });
+    ExitCode::from(USAGE)
 }

@@ -1,1 +1,25 @@
-//! YAML to types, with places.
+//! YAML to types, with places. Only this module knows YAML.
+//!
+//! A file (`source`) becomes one tree with places (`tree`, `merge`), the schema table (`schema`) drives its
+//! decoding (`decode`, `leaf`, `names`, `expand`), values become a configuration (`build`), and `load`
+//! gathers all problems of all files before it says no.
+
+mod build;
+mod decode;
+mod example;
+mod expand;
+mod leaf;
+mod load;
+mod merge;
+mod names;
+mod source;
+mod text;
+mod tree;
+mod types;
+
+pub mod labels;
+pub mod schema;
+
+pub use example::example;
+pub use load::{Check, FileChoice, Loaded, Sources, check, load};
+pub use types::{Config, EngineConfig, ListenAddr, OnStaleSocket};

@@ -1,1 +1,123 @@
-//! The one thread that decides: engine reports and signals in, snapshots out.
+//! The one thread that decides: engines report, it steps the [`World`] and publishes snapshots.
+//!
+//! ```text
+//!   supervisors ──Report──► bounded queue ──► control: World::apply ──► Publisher ──► announce to the cores
+//! ```
+//!
+//! All that waits in the queue is applied before one snapshot is published, and nothing waits longer than
+//! that: a `die` closes its endpoint as soon as it is read.
+
+mod merge;
+mod world;
+
+pub use world::{EngineSetup, World, WorldSetup};
+
+use crate::docker::Report;
+use crate::limits::CONTROL_QUEUE;
+use crate::snapshot::Publisher;
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Messages applied before a snapshot is published, so that a flood can't hold the first of them back.
+const BATCH: usize = 512;
+/// How soon a core that was too busy to be told of a snapshot is told again.
+const TELL_AGAIN: Duration = Duration::from_millis(5);
+
+/// What the control thread is told.
+#[derive(Debug)]
+pub enum Message {
+    /// From an engine's supervisor.
+    Engine(Report),
+    /// Close all endpoints and end.
+    Stop,
+}
+
+/// The running control thread.
+pub struct Control {
+    queue: Sender<Message>,
+    thread: JoinHandle<()>,
+}
+
+/// The way to the control thread.
+#[derive(Clone)]
+pub struct Mailbox(Sender<Message>);
+
+impl Mailbox {
+    /// Hands a report over; waits while the queue is full, which slows the supervisor, not its reader.
+    pub fn report(&self, report: Report) {
+        if let Err(SendError(message)) = self.0.send(Message::Engine(report)) {
+            log::debug!("control has ended: {message:?} is not heard");
+        }
+    }
+}
+
+impl Control {
+    /// Starts the thread; the first snapshot of `world` is published already. `announce` tells the cores of a
+    /// new snapshot; false means that one was too busy and has to be told again.
+    ///
+    /// # Errors
+    /// If the thread can't be started.
+    pub fn start(
+        mut world: World,
+        publisher: Arc<Publisher>,
+        announce: impl Fn() -> bool + Send + 'static,
+    ) -> io::Result<Control> {
+        let (queue, messages) = bounded(CONTROL_QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || run(&mut world, &publisher, &messages, &announce))?;
+        Ok(Control { queue, thread })
+    }
+
+    /// The way to this thread.
+    pub fn mailbox(&self) -> Mailbox {
+        Mailbox(self.queue.clone())
+    }
+
+    /// Ends the thread after what is already queued.
+    pub fn stop(self) {
+        // Err: it has ended already.
+        let _ = self.queue.send(Message::Stop);
+        if self.thread.join().is_err() {
+            log::error!("the control thread panicked");
+        }
+    }
+}
+
+fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, announce: &dyn Fn() -> bool) {
+    let mut told = announce();
+    loop {
+        let timeout = if told { Duration::MAX } else { TELL_AGAIN };
+        let first = match messages.recv_timeout(timeout) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        let mut stop = false;
+        let mut changed = false;
+        for message in first.into_iter().chain(messages.try_iter().take(BATCH)) {
+            match message {
+                Message::Engine(report) => changed |= world.apply(report, now()),
+                Message::Stop => stop = true,
+            }
+        }
+        if stop {
+            break;
+        }
+        if changed {
+            publisher.publish(world.snapshot(now()));
+        }
+        if changed || !told {
+            told = announce();
+        }
+    }
+    world.close();
+}
+
+#[allow(clippy::disallowed_methods)] // the one place where the control thread reads the clock
+fn now() -> Instant {
+    Instant::now()
+}

@@ -3,6 +3,9 @@
 
 mod control;
 mod probe;
+mod run;
+
+pub use run::{Demo, start};
 
 use crate::docker::fake::{FakeEngine, Options, Page, Refused, RestartPolicy, Spec};
 use std::io;

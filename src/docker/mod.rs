@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod client;
+pub mod discovery;
 pub mod fake;
 mod json;
 pub mod model;

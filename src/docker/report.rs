@@ -53,3 +53,17 @@ pub enum Report {
     /// A container was removed (`destroy`).
     Destroyed { engine: Arc<str>, id: String },
 }
+
+impl Report {
+    /// The engine that reports.
+    pub fn engine(&self) -> &Arc<str> {
+        match self {
+            Report::State { engine, .. }
+            | Report::Synced { engine, .. }
+            | Report::Changed { engine, .. }
+            | Report::Died { engine, .. }
+            | Report::Destroyed { engine, .. }
+            | Report::Exit { engine, .. } => engine,
+        }
+    }
+}

@@ -161,13 +161,12 @@ impl<K: Key, T> Registry<K, T> {
     fn step_some(&self, event: Event, cause: &str, key: Option<&K>) -> usize {
         let now = self.common.now();
         let step = |entry: &Arc<Entry<K, T>>| (Arc::clone(entry), entry.step(event, now));
-        let stepped: Vec<(Arc<Entry<K, T>>, Outcome<T>)> = self.map.with(|map| match key {
+        let stepped: Vec<Stepped<K, T>> = self.map.with(|map| match key {
             Some(key) => map.entries.get(key).map(step).into_iter().collect(),
             None => map.entries.values().map(step).filter(|(_, outcome)| !outcome.is_refused()).collect(),
         });
-        let settle = |(entry, outcome): (Arc<Entry<K, T>>, Outcome<T>)| {
-            entry.settle(outcome, event.name(), cause, now).is_ok()
-        };
+        let settle =
+            |(entry, outcome): Stepped<K, T>| entry.settle(outcome, event.name(), cause, now).is_ok();
         stepped.into_iter().map(settle).filter(|taken| *taken).count()
     }
 
@@ -186,6 +185,9 @@ struct Map<K: Key, T> {
     /// The last serial number given.
     serial: u64,
 }
+
+/// An entry, and what is left to do after its step.
+type Stepped<K, T> = (Arc<Entry<K, T>>, Outcome<T>);
 
 /// The entry that a look-up ended with.
 struct Found<K: Key, T> {

@@ -1,1 +1,11 @@
-//! Listeners and sockets on the runtime.
+//! Listeners and sockets on the runtime, and what a coroutine asks of the blocking lanes.
+
+mod dns;
+mod lane;
+mod listen;
+mod owner;
+
+pub use self::dns::resolve;
+pub use self::lane::lane_run;
+pub use self::listen::{BindError, BoundListener, Listener, bind};
+pub use self::owner::Owner;

@@ -1,1 +1,77 @@
 //! Immutable routes and endpoints, published by `control`, read by `proxy`.
+//!
+//! A core holds the current [`Snapshot`] in an `Arc` of its own and compares one number per request; it
+//! takes the lock only when the number has moved.
+
+mod endpoint;
+mod publisher;
+
+pub use endpoint::{Endpoint, EndpointKey, EndpointLease, EndpointRegistry, Run};
+pub use publisher::{CoreView, Publisher};
+
+use crate::route::Table;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All that a core needs to answer requests, as of one moment.
+pub struct Snapshot {
+    /// Grows by one with each publication.
+    pub generation: u64,
+    /// Host → route.
+    pub table: Table<Arc<Route>>,
+    /// What to do with a host that no route matches.
+    pub unknown: Unknown,
+    /// Serials of the endpoints that are open; all others are closed or closing.
+    pub open: HashSet<u64>,
+    /// The keys of the same endpoints.
+    pub open_keys: HashSet<EndpointKey>,
+    /// Serials of open endpoints that may not be asked just now: their engine is unverified.
+    pub held: HashSet<u64>,
+    /// How long a request waits at a gate.
+    pub recreate_wait: Duration,
+}
+
+/// An alias and where it leads.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The alias in its canonical form: the name of the service's gate.
+    pub alias: Arc<str>,
+    /// Where it leads now.
+    pub target: Target,
+}
+
+/// Where a route leads at this moment.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// To a running endpoint.
+    Endpoint(Endpoint),
+    /// Nowhere yet, but soon: requests wait at the gate.
+    Wait(Arc<str>),
+    /// Nowhere: the answer's status (502 or 503) and its reason.
+    Refuse { status: u16, reason: Arc<str> },
+}
+
+/// What happens to a host without a route.
+#[derive(Clone, Debug)]
+pub enum Unknown {
+    /// 404 with this remark about the engines (may be empty).
+    NotFound(Arc<str>),
+    /// An engine answers but its containers are not listed yet: wait at the gate.
+    Wait(Arc<str>),
+}
+
+impl Snapshot {
+    /// The snapshot before the first publication: no routes.
+    pub fn empty(recreate_wait: Duration) -> Self {
+        Snapshot {
+            generation: 0,
+            table: Table::build(&[], []),
+            unknown: Unknown::NotFound("".into()),
+            open: HashSet::new(),
+            open_keys: HashSet::new(),
+            held: HashSet::new(),
+            recreate_wait,
+        }
+    }
+}

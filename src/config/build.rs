@@ -1,0 +1,213 @@
+//! From decoded values to the configuration, with the rules that concern several of them.
+
+use super::decode::{Located, Section, Value};
+use super::leaf::{self, LeafValue};
+use super::load::Sources;
+use super::names::Name;
+use super::schema::Leaf;
+use super::types::{Config, EngineConfig, ListenAddr, OnStaleSocket};
+use crate::error::{Place, Problem};
+use crate::limits;
+use crate::route::{Scheme, Settings};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Variables over `entrypoint.http_addr`, the strongest first.
+const HTTP_ADDR: [&str; 2] = ["TIDEGATE_HTTP_ADDR", "GODOXY_HTTP_ADDR"];
+
+/// The main file's part of the configuration, and its warnings.
+pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<Problem>) {
+    let mut warnings = Vec::new();
+    let entrypoint = root.section("entrypoint");
+    let addresses = entrypoint.get("http_addr");
+    let listed = entrypoint.list("http_addr");
+    let mut http_addr = Vec::new();
+    for item in listed.iter().take(limits::LISTENERS) {
+        if let Value::Leaf(LeafValue::Listen { addr, dual_stack }) = item.value {
+            let place = item.place.clone();
+            add_listener(&mut http_addr, ListenAddr { addr, dual_stack, place }, problems);
+        }
+    }
+    // An item that was wrong has been told; a list without items has not.
+    if let Some(list) = addresses.filter(|list| listed.is_empty() && !is_told(problems, &list.place)) {
+        problems.push(Problem::new(list.place.clone(), "expected at least one address, got an empty list"));
+    }
+    too_many(listed.iter().map(|item| &item.place), limits::LISTENERS, "addresses", problems);
+    let config = Config {
+        http_addr,
+        http_addr_is_default: addresses.is_none_or(|list| list.place == Place::Default),
+        workers: match root.leaf("workers") {
+            Some(LeafValue::Integer(workers)) => usize::try_from(*workers).ok(),
+            _ => None,
+        },
+        match_domains: root.list("match_domains").iter().filter_map(text).map(str::to_string).collect(),
+        timeout_shutdown: duration(root, "timeout_shutdown"),
+        recreate_wait: duration(root, "recreate_wait"),
+        engines: engines(root, problems, &mut warnings),
+        file_routes: Vec::new(),
+    };
+    (config, warnings)
+}
+
+/// The command line stands over the environment, the environment over the file.
+pub(super) fn override_http_addr(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
+    let argument = || {
+        let place = Place::Argument { name: "--http-addr".into() };
+        sources.http_addr.clone().map(|text| (text, place))
+    };
+    let variable = |name: &str| {
+        let text = (sources.env)(name).filter(|text| !text.trim().is_empty())?;
+        Some((text, Place::Env { name: name.to_string() }))
+    };
+    let Some((text, place)) = argument().or_else(|| HTTP_ADDR.into_iter().find_map(variable)) else { return };
+    config.http_addr.clear();
+    config.http_addr_is_default = false;
+    for part in text.split(',').take(limits::LISTENERS) {
+        match leaf::convert(Leaf::Listen, part, false) {
+            Ok(LeafValue::Listen { addr, dual_stack }) => {
+                let place = place.clone();
+                add_listener(&mut config.http_addr, ListenAddr { addr, dual_stack, place }, problems);
+            }
+            Ok(_) => {}
+            Err((message, hint)) => problems.push(Problem { hint, ..Problem::new(place.clone(), message) }),
+        }
+    }
+}
+
+/// The files under `providers.include`, as written.
+pub(super) fn includes(root: &Section) -> Vec<(&str, &Place)> {
+    let items = root.section("providers").list("include").iter();
+    items.filter_map(|item| text(item).map(|text| (text, &item.place))).collect()
+}
+
+/// The routes of all files so far.
+#[derive(Default)]
+pub(super) struct Routes {
+    pub settings: Vec<Settings>,
+    places: HashMap<String, Place>,
+}
+
+impl Routes {
+    /// Adds the routes of one decoded file.
+    pub fn add(&mut self, file: &Value, truncated: bool, problems: &mut Vec<Problem>) {
+        let Value::Named(entries) = file else { return };
+        for (name, located) in entries {
+            let (Name::Alias(alias), Value::Section(fields)) = (name, &located.value) else { continue };
+            let place = located.place.clone();
+            if let Some(first) = self.places.get(&name.identity()) {
+                problems.push(Problem::new(place, format!("alias `{alias}` is taken, first at {first}")));
+                continue;
+            }
+            self.places.insert(name.identity(), place.clone());
+            if says_no_target(fields) && !truncated && !is_told(problems, &place) {
+                let message = "a route needs a `host`, a `port`, or both";
+                problems.push(Problem::new(place.clone(), message).with_hint("for example `{port: 8080}`"));
+            }
+            self.settings.push(settings(alias, fields, place));
+        }
+    }
+}
+
+/// A route of a file, its defaults filled in.
+fn settings(alias: &str, fields: &Section, place: Place) -> Settings {
+    let mut settings = Settings::new(alias, place);
+    for field in ["scheme", "host", "port"] {
+        if let Some(value) = fields.leaf(field) {
+            set(&mut settings, field, value);
+        }
+    }
+    let usual = if settings.scheme == Some(Scheme::Https) { 443 } else { 80 };
+    settings.port.get_or_insert(usual);
+    settings
+}
+
+/// Sets a field of a route: the table's name, the converted value.
+pub(super) fn set(settings: &mut Settings, field: &str, value: &LeafValue) {
+    match (field, value) {
+        ("scheme", LeafValue::Scheme(scheme)) => settings.scheme = Some(*scheme),
+        ("host", LeafValue::Text(host)) => settings.host = Some(host.clone()),
+        ("port", LeafValue::Port(port)) => settings.port = Some(*port),
+        _ => {}
+    }
+}
+
+fn says_no_target(fields: &Section) -> bool {
+    let host_said = fields.get("host").is_some_and(|host| host.place != Place::Default);
+    !host_said && fields.get("port").is_none()
+}
+
+/// Whether something at or within `place` is wrong already: then what is missing may be what was wrong.
+fn is_told(problems: &[Problem], place: &Place) -> bool {
+    let Place::File { key: outer, .. } = place else { return false };
+    problems.iter().any(|problem| match &problem.place {
+        Place::File { key, .. } => key
+            .strip_prefix(outer.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])),
+        _ => false,
+    })
+}
+
+fn engines(root: &Section, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) -> Vec<EngineConfig> {
+    let mut engines: Vec<EngineConfig> = Vec::new();
+    let entries = root.section("providers").named("docker");
+    too_many(entries.iter().map(|(_, located)| &located.place), limits::ENGINES, "engines", problems);
+    for (name, located) in entries.iter().take(limits::ENGINES) {
+        let Name::Engine { name, explicit_only } = name else { continue };
+        let Value::Section(fields) = &located.value else { continue };
+        let Some(LeafValue::Text(url)) = fields.leaf("url") else { continue };
+        let on_stale_socket = match fields.leaf("on_stale_socket") {
+            Some(LeafValue::Text(word)) if word == "exit" => OnStaleSocket::Exit,
+            _ => OnStaleSocket::Keep,
+        };
+        if let Some(twin) = engines.iter().find(|engine| engine.url == *url) {
+            let message = format!("has the same URL as engine {}, first at {}", twin.name, twin.place);
+            warnings.push(Problem::new(located.place.clone(), message));
+        }
+        engines.push(EngineConfig {
+            name: name.clone(),
+            explicit_only: *explicit_only,
+            url: url.clone(),
+            on_stale_socket,
+            place: located.place.clone(),
+        });
+    }
+    engines
+}
+
+/// A problem at the first of `places` beyond `most`.
+fn too_many<'p>(
+    mut places: impl Iterator<Item = &'p Place>,
+    most: usize,
+    what: &str,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(place) = places.nth(most) {
+        problems.push(Problem::new(place.clone(), format!("more than {most} {what}")));
+    }
+}
+
+fn add_listener(listeners: &mut Vec<ListenAddr>, new: ListenAddr, problems: &mut Vec<Problem>) {
+    let twin = listeners.iter().find(|known| known.addr == new.addr && new.addr.port() != 0);
+    match twin {
+        Some(twin) => {
+            let message = format!("{} is listened on twice, first at {}", new.addr, twin.place);
+            problems.push(Problem::new(new.place, message));
+        }
+        None => listeners.push(new),
+    }
+}
+
+fn text(located: &Located) -> Option<&str> {
+    match &located.value {
+        Value::Leaf(LeafValue::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// A duration that has a default in the table.
+fn duration(root: &Section, name: &str) -> Duration {
+    match root.leaf(name) {
+        Some(LeafValue::Duration(time)) => *time,
+        _ => Duration::ZERO,
+    }
+}

@@ -1,0 +1,99 @@
+//! Names: those a person may choose, and the nearest of those that are known.
+
+use super::expand::Wrong;
+use super::leaf::is_name;
+use super::schema::{self, Key, Kind, Names};
+use super::text::shown;
+use crate::util::suggest;
+
+/// Letters of a key for which a near one is looked for.
+const LETTERS: usize = 40;
+
+/// A name of a person's choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Engine { name: String, explicit_only: bool },
+    Alias(String),
+}
+
+impl Name {
+    /// What two spellings of the same name have in common.
+    pub fn identity(&self) -> String {
+        match self {
+            Name::Engine { name, .. } => name.clone(),
+            Name::Alias(alias) => alias.to_ascii_lowercase(),
+        }
+    }
+}
+
+/// Checks a name against its rule.
+///
+/// # Errors
+/// What a name may be.
+pub(super) fn check(rule: Names, written: &str) -> Result<Name, Wrong> {
+    match rule {
+        Names::Engine => engine(written.trim()),
+        Names::Alias => alias(written.trim()),
+    }
+}
+
+fn engine(written: &str) -> Result<Name, Wrong> {
+    let (name, explicit_only) = match written.strip_suffix('!') {
+        Some(name) => (name, true),
+        None => (written, false),
+    };
+    if !is_name(name) {
+        let message = format!("expected an engine's name, got {}", shown(written));
+        return Err((message, Some("use letters, digits, `-`, `_` and `.`".into())));
+    }
+    Ok(Name::Engine { name: name.to_string(), explicit_only })
+}
+
+fn alias(written: &str) -> Result<Name, Wrong> {
+    let name = written.strip_prefix("*.").unwrap_or(written);
+    if !is_name(name) {
+        let message = format!(
+            "expected an alias such as `app`, `app.example.com` or `*.example.com`, got {}",
+            shown(written)
+        );
+        let hint =
+            (!written.is_ascii()).then(|| "write its punycode (`xn--…`), as browsers send it".to_string());
+        return Err((message, hint));
+    }
+    Ok(Name::Alias(written.to_string()))
+}
+
+/// What the unknown key `written` may have meant among `keys`, or elsewhere in the table.
+pub(super) fn hint(written: &str, keys: &'static [Key]) -> Option<String> {
+    if written.chars().count() <= LETTERS {
+        let near = suggest::nearest(written, supported(keys).map(|key| key.name));
+        if let Some(near) = near {
+            return Some(format!("did you mean `{near}`?"));
+        }
+        if let Some(path) = elsewhere(written) {
+            return Some(format!("did you mean `{path}` of the main file?"));
+        }
+    }
+    let known: Vec<&str> = supported(keys).map(|key| key.name).collect();
+    Some(format!("known here: {}", known.join(", ")))
+}
+
+fn supported(keys: &'static [Key]) -> impl Iterator<Item = &'static Key> {
+    keys.iter().filter(|key| !matches!(key.kind, Kind::NotYet))
+}
+
+/// The path of a key of the main file that has this name in another section.
+fn elsewhere(written: &str) -> Option<String> {
+    let mut sections = vec![(String::new(), schema::ROOT)];
+    while let Some((at, keys)) = sections.pop() {
+        for key in supported(keys) {
+            if schema::same_name(written, key.name) {
+                return Some(format!("{at}{}", key.name));
+            }
+            if let Kind::Section(below) = key.kind {
+                sections.push((format!("{at}{}.", key.name), below));
+            }
+        }
+    }
+    None
+}

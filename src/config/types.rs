@@ -1,0 +1,64 @@
+//! The configuration as the rest of the program sees it: resolved and ready.
+
+use crate::error::Place;
+use crate::route;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// One configuration, all files and the environment taken together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `entrypoint.http_addr`: where plain HTTP is served, never empty.
+    pub http_addr: Vec<ListenAddr>,
+    /// Nobody said `http_addr`: the default stands, and 8080 may take its place without the right to 80.
+    pub http_addr_is_default: bool,
+    /// `workers`: threads of the data plane, 1 to `limits::WORKERS`; none means one per core.
+    pub workers: Option<usize>,
+    /// `match_domains`, as written but trimmed: a leading dot is optional and case says nothing.
+    pub match_domains: Vec<String>,
+    /// `timeout_shutdown`: how long a drain may take at the end.
+    pub timeout_shutdown: Duration,
+    /// `recreate_wait`: how long requests wait for a container that is being replaced.
+    pub recreate_wait: Duration,
+    /// `providers.docker`, in the order of the file. The default engine if the key is not there.
+    pub engines: Vec<EngineConfig>,
+    /// The routes of the files under `providers.include`, in their order. `host` and `port` are always
+    /// there, their defaults filled in; each alias is there once, compared without case.
+    pub file_routes: Vec<route::Settings>,
+}
+
+/// One Docker Engine: an entry of `providers.docker`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Its name, without the `!`.
+    pub name: String,
+    /// The name ended with `!`: only containers with a `proxy.*` label become routes.
+    pub explicit_only: bool,
+    /// `unix:///path/of/the.sock`
+    pub url: String,
+    /// What a deleted socket file means.
+    pub on_stale_socket: OnStaleSocket,
+    /// Where it was named.
+    pub place: Place,
+}
+
+/// What to do when an engine's bind-mounted socket file was deleted: it can never be reached again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnStaleSocket {
+    /// Go on without the engine, and say so.
+    #[default]
+    Keep,
+    /// End the process, so that a restart policy mounts the new socket.
+    Exit,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenAddr {
+    /// The address; port 0 lets the system choose.
+    pub addr: SocketAddr,
+    /// `:80`: `addr` is `[::]:80` and takes IPv4 too. Otherwise an IPv6 address takes IPv6 alone.
+    pub dual_stack: bool,
+    /// Where it was said.
+    pub place: Place,
+}

@@ -1,0 +1,120 @@
+//! Who serves an alias when several want it. The winner is the same in any order of arrival.
+
+use crate::docker::Container;
+use crate::docker::discovery::{Found, Target, Why};
+use crate::error::{Place, Problem};
+use crate::route::{self, Scheme};
+use crate::snapshot::EndpointKey;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Somebody who wants to serve an alias.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// In its canonical form.
+    pub alias: Arc<str>,
+    pub origin: Origin,
+    /// For people: `container app of engine local`.
+    pub name: String,
+    /// Each choice in words, with a leading separator; empty for a file.
+    pub why: String,
+    pub target: Target,
+    /// The endpoint it would lead to.
+    pub key: Option<EndpointKey>,
+    place: Place,
+}
+
+/// Where a candidate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    File,
+    /// `engine` is its index; a stopped one yields to a running one.
+    Container {
+        engine: usize,
+        running: bool,
+        name: String,
+        id: String,
+    },
+}
+
+impl Candidate {
+    pub fn of_file(settings: &route::Settings) -> Candidate {
+        let host = settings.host.clone().unwrap_or_else(|| "localhost".into());
+        let port = settings.port.unwrap_or(80);
+        let target = match settings.scheme {
+            Some(Scheme::Https) => Target::NotYet { reason: "scheme https is not supported yet".into() },
+            Some(Scheme::Http) | None => Target::Address { host: host.clone(), port },
+        };
+        let key = EndpointKey::Address { host: host.into(), port };
+        Candidate {
+            alias: route::canonical(&settings.alias).into(),
+            origin: Origin::File,
+            name: format!("route file {}", settings.place),
+            why: String::new(),
+            target,
+            key: Some(key),
+            place: settings.place.clone(),
+        }
+    }
+
+    pub fn of_container(index: usize, engine: &Arc<str>, container: &Container, found: &Found) -> Candidate {
+        let key = container.started_at.map(|started_at| EndpointKey::Run {
+            engine: Arc::clone(engine),
+            id: container.id.as_str().into(),
+            started_at,
+        });
+        Candidate {
+            alias: route::canonical(&found.alias).into(),
+            origin: Origin::Container {
+                engine: index,
+                running: container.is_running(),
+                name: container.name.clone(),
+                id: container.id.clone(),
+            },
+            name: format!("container {}", container.name),
+            why: reasons(&found.why),
+            target: found.target.clone(),
+            key,
+            place: Place::Container { engine: engine.to_string(), container: container.name.clone() },
+        }
+    }
+
+    /// Lower wins: files, then running before stopped, engines in their order, then by name and id.
+    fn rank(&self) -> (bool, bool, usize, &str, &str) {
+        match &self.origin {
+            Origin::File => (false, false, 0, "", ""),
+            Origin::Container { engine, running, name, id } => (true, !running, *engine, name, id),
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        !matches!(&self.origin, Origin::Container { running: false, .. })
+    }
+}
+
+fn reasons(why: &Why) -> String {
+    format!("; host: {}; port: {}; scheme: {}", why.host, why.port, why.scheme)
+}
+
+/// One candidate per alias, and a problem for each that lost while it runs. `R` goes with its candidate.
+pub(super) fn winners<R>(
+    mut candidates: Vec<(Candidate, R)>,
+) -> (BTreeMap<Arc<str>, (Candidate, R)>, Vec<Problem>) {
+    candidates.sort_by(|(a, _), (b, _)| a.rank().cmp(&b.rank()));
+    let mut winners: BTreeMap<Arc<str>, (Candidate, R)> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (candidate, with) in candidates {
+        match winners.get(&candidate.alias) {
+            Some((winner, _)) if candidate.is_running() => {
+                let message = format!("alias `{}` is already served by {}", candidate.alias, winner.name);
+                let hint = "give one of them another alias by `proxy.aliases`";
+                problems.push(Problem::new(candidate.place, message).with_hint(hint));
+            }
+            Some(_) => {}
+            None => {
+                winners.insert(Arc::clone(&candidate.alias), (candidate, with));
+            }
+        }
+    }
+    (winners, problems)
+}

@@ -1,0 +1,579 @@
+//! The grammar of the labels, all of it in this file:
+//!
+//! ```text
+//! proxy.aliases: app, app.example.com     which aliases the container has (default: its name)
+//! proxy.exclude: true                     not routed
+//! proxy.<alias>.<field>: value            field: scheme, host, port; an unlisted alias is created
+//! ```
+//!
+//! Keys are matched without regard to case and `_`. What GoDoxy knows beyond this is named as "not supported
+//! yet", and what nobody knows as unknown; neither is passed over in silence. A route is withheld if serving
+//! it without the label would send requests elsewhere than the label says, or let in whom it keeps out.
+
+use super::place::{self, shown};
+use super::{Container, Problem, Scheme, Target, canonical, check_alias};
+use crate::limits::{ALIASES, LABEL_BYTES, LABELS};
+use crate::util::suggest::nearest;
+use std::net::IpAddr;
+
+/// What the labels of one container say.
+#[derive(Debug, Default)]
+pub struct Labels {
+    /// There is a `proxy.` label.
+    pub explicit: bool,
+    /// The label that excludes the container.
+    pub exclude: Option<String>,
+    /// `proxy.idle_timeout` is there: the container sleeps by design.
+    pub idle: bool,
+    /// Its aliases: the listed ones (or its name), then those that labels created.
+    pub aliases: Vec<AliasLabels>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// What the labels say about one alias.
+#[derive(Debug)]
+pub struct AliasLabels {
+    /// As it is written.
+    pub alias: String,
+    /// Its canonical form.
+    pub slot: String,
+    pub scheme: Option<Said<Scheme>>,
+    pub host: Option<Said<String>>,
+    pub port: Option<Said<u16>>,
+    /// Why it must not be served.
+    pub refused: Option<Target>,
+}
+
+/// A value and the label that said it.
+#[derive(Debug)]
+pub struct Said<T> {
+    pub value: T,
+    pub label: String,
+}
+
+/// Reads the labels of `container`.
+pub fn read(engine: &str, container: &Container) -> Labels {
+    let mut reader =
+        Reader { engine, container: &container.name, labels: Labels::default(), refuse_all: None };
+    let labels = reader.collect(container);
+    reader.aliases_and_exclude(&labels);
+    for label in labels.iter().filter(|label| !label.is_first()) {
+        reader.label(label);
+    }
+    if let Some(refused) = reader.refuse_all {
+        for alias in &mut reader.labels.aliases {
+            alias.refused.get_or_insert_with(|| refused.clone());
+        }
+    }
+    reader.labels
+}
+
+/// What a known key or field does today.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It is read.
+    Read,
+    /// Not supported yet; the route is served without it.
+    Later,
+    /// Not supported yet, and the route is not served without it.
+    Withhold,
+}
+
+/// Fields of an alias (GoDoxy's route fields).
+const FIELDS: &[(&str, Known)] = &[
+    ("scheme", Known::Read),
+    ("host", Known::Read),
+    ("port", Known::Read),
+    ("agent", Known::Withhold),
+    ("inbound_mtls_profile", Known::Withhold),
+    ("middlewares", Known::Withhold),
+    ("root", Known::Withhold),
+    ("rule_file", Known::Withhold),
+    ("rules", Known::Withhold),
+    ("access_log", Known::Later),
+    ("bind", Known::Later),
+    ("disable_compression", Known::Later),
+    ("healthcheck", Known::Later),
+    ("homepage", Known::Later),
+    ("idlewatcher", Known::Later),
+    ("index", Known::Later),
+    ("load_balance", Known::Later),
+    ("max_conns_per_host", Known::Later),
+    ("no_tls_verify", Known::Later),
+    ("proxmox", Known::Later),
+    ("relay_proxy_protocol_header", Known::Later),
+    ("response_header_timeout", Known::Later),
+    ("spa", Known::Later),
+    ("ssl_certificate", Known::Later),
+    ("ssl_certificate_key", Known::Later),
+    ("ssl_protocols", Known::Later),
+    ("ssl_server_name", Known::Later),
+    ("ssl_trusted_certificate", Known::Later),
+    ("tls_termination", Known::Later),
+];
+
+/// Keys of the container itself, with GoDoxy's shortcuts (comma lists by position).
+const KEYS: &[(&str, Known)] = &[
+    ("aliases", Known::Read),
+    ("exclude", Known::Read),
+    ("agents", Known::Withhold),
+    ("hosts", Known::Withhold),
+    ("inbound_mtls_profiles", Known::Withhold),
+    ("ports", Known::Withhold),
+    ("protocols", Known::Withhold),
+    ("protos", Known::Withhold),
+    ("roots", Known::Withhold),
+    ("rule_files", Known::Withhold),
+    ("schemes", Known::Withhold),
+    ("binds", Known::Later),
+    ("depends_on", Known::Later),
+    ("disable_compressions", Known::Later),
+    ("idle_timeout", Known::Later),
+    ("indexes", Known::Later),
+    ("max_conns_per_hosts", Known::Later),
+    ("network", Known::Later),
+    ("no_loading_page", Known::Later),
+    ("no_tls_verifies", Known::Later),
+    ("proxy_protocol_headers", Known::Later),
+    ("response_header_timeouts", Known::Later),
+    ("spas", Known::Later),
+    ("ssl_certificate_keys", Known::Later),
+    ("ssl_certificates", Known::Later),
+    ("ssl_server_names", Known::Later),
+    ("ssl_trusted_certificates", Known::Later),
+    ("start_endpoint", Known::Later),
+    ("stop_method", Known::Later),
+    ("stop_signal", Known::Later),
+    ("stop_timeout", Known::Later),
+    ("tls_terminations", Known::Later),
+    ("wake_timeout", Known::Later),
+];
+
+/// Schemes that GoDoxy has and Tidegate has not.
+const LATER_SCHEMES: [&str; 4] = ["h2c", "tcp", "udp", "fileserver"];
+
+const EXPECTED: &str = "expected `proxy.aliases`, `proxy.exclude` or `proxy.<alias>.<field>`";
+
+struct Label<'a> {
+    /// The whole key as it is written.
+    key: &'a str,
+    /// The key without `proxy.`.
+    path: &'a str,
+    value: &'a str,
+}
+
+impl Label<'_> {
+    /// Read before the others: what the others mean depends on it.
+    fn is_first(&self) -> bool {
+        matches!(plain(self.path).as_str(), "aliases" | "exclude")
+    }
+
+    /// A multi-line or `key: value` text, as GoDoxy reads it for a whole alias.
+    fn is_yaml(&self) -> bool {
+        let value = self.value.trim_end();
+        value.contains('\n') || value.contains(": ") || value.ends_with(':')
+    }
+}
+
+struct Reader<'a> {
+    engine: &'a str,
+    container: &'a str,
+    labels: Labels,
+    refuse_all: Option<Target>,
+}
+
+impl<'a> Reader<'a> {
+    /// The `proxy.` labels, within bounds. What is beyond them might say anything, so no alias is served.
+    fn collect(&mut self, container: &'a Container) -> Vec<Label<'a>> {
+        let mut labels = Vec::new();
+        for (key, value) in &container.labels {
+            let path = match key.split_once('.') {
+                Some((first, path)) if first.eq_ignore_ascii_case("proxy") => path,
+                None if key.eq_ignore_ascii_case("proxy") => {
+                    self.problem(key, "says nothing".to_owned(), Some(EXPECTED.to_owned()));
+                    continue;
+                }
+                _ => continue,
+            };
+            self.labels.explicit = true;
+            if labels.len() == LABELS {
+                let reason = format!("more than {LABELS} `proxy.` labels");
+                self.problem(key, reason.clone(), None);
+                self.refuse_all.get_or_insert(Target::Misconfigured { reason });
+                break;
+            }
+            if value.len() > LABEL_BYTES {
+                let reason = format!("its value is longer than {LABEL_BYTES} bytes");
+                self.refuse_all.get_or_insert(misconfigured(key, &reason));
+                self.problem(key, reason, None);
+                continue;
+            }
+            labels.push(Label { key, path, value });
+        }
+        labels
+    }
+
+    fn aliases_and_exclude(&mut self, labels: &[Label<'a>]) {
+        let mut aliases_by: Option<&str> = None;
+        for label in labels.iter().filter(|label| label.is_first()) {
+            if plain(label.path) == "exclude" {
+                self.exclude(label);
+            } else if let Some(first) = aliases_by {
+                self.problem(label.key, format!("is said already by `{}`", shown(first)), None);
+            } else {
+                aliases_by = Some(label.key);
+                self.aliases(label);
+            }
+        }
+        if aliases_by.is_none() {
+            self.name_as_alias();
+        }
+    }
+
+    fn name_as_alias(&mut self) {
+        let name = self.container.to_owned();
+        match check_alias(&name) {
+            Ok(()) => self.labels.aliases.push(AliasLabels::new(name)),
+            Err(why) => {
+                let message = format!("its name `{}` can't be an alias: it {why}", shown(&name));
+                let problem = Problem::new(place::container(self.engine, self.container), message);
+                self.labels.problems.push(problem.with_hint("set `proxy.aliases`"));
+            }
+        }
+    }
+
+    fn exclude(&mut self, label: &Label) {
+        match boolean(label.value) {
+            Some(false) => return,
+            Some(true) => {}
+            None => {
+                let message = format!("expected `true` or `false`, got `{}`", shown(label.value));
+                self.problem(label.key, message, Some("the container is not routed until then".to_owned()));
+            }
+        }
+        self.labels.exclude = Some(shown(label.key));
+    }
+
+    fn aliases(&mut self, label: &Label) {
+        let named = label.value.split(',').map(str::trim).filter(|alias| !alias.is_empty());
+        let mut empty = true;
+        for (n, alias) in named.enumerate() {
+            if n == ALIASES {
+                return self.problem(label.key, format!("names more than {ALIASES} aliases"), None);
+            }
+            empty = false;
+            self.alias(label.key, alias);
+        }
+        if empty {
+            let hint = "the container's name is its alias then";
+            self.problem(label.key, "has no alias".to_owned(), Some(hint.to_owned()));
+            self.name_as_alias();
+        }
+    }
+
+    /// The index of `alias`, which is created if it is new; none (and a problem) if it can't be one.
+    fn alias(&mut self, key: &str, alias: &str) -> Option<usize> {
+        let slot = canonical(alias);
+        if let Some(at) = self.labels.aliases.iter().position(|a| a.slot == slot) {
+            return Some(at);
+        }
+        if let Err(why) = check_alias(alias) {
+            self.problem(key, format!("alias `{}` {why}", shown(alias)), None);
+            return None;
+        }
+        if self.labels.aliases.len() == ALIASES {
+            self.problem(key, format!("more than {ALIASES} aliases"), None);
+            return None;
+        }
+        self.labels.aliases.push(AliasLabels::new(alias.to_owned()));
+        Some(self.labels.aliases.len() - 1)
+    }
+
+    fn label(&mut self, label: &Label) {
+        if let Some((at, field)) = self.listed(label.path) {
+            return self.field(label, at, field);
+        }
+        match label.path.split_once('.') {
+            None => self.key(label),
+            Some((many, field)) if self.group(many).is_some() => self.group_field(label, many, field),
+            Some((alias, field)) => self.unlisted(label, alias, field),
+        }
+    }
+
+    /// The alias that `path` begins with (the longest: aliases have dots) and the rest of it.
+    fn listed<'p>(&self, path: &'p str) -> Option<(usize, &'p str)> {
+        let rest = |alias: &str| {
+            let start = path.get(..alias.len())?;
+            let rest = path[alias.len()..].strip_prefix('.')?;
+            start.eq_ignore_ascii_case(alias).then_some(rest)
+        };
+        let aliases = self.labels.aliases.iter().enumerate();
+        let found = aliases.filter_map(|(at, a)| Some((at, rest(&a.slot)?)));
+        found.min_by_key(|(_, rest)| rest.len())
+    }
+
+    /// The aliases that `*`, `#N` or `$N` stand for; none if `word` is none of these.
+    fn group(&self, word: &str) -> Option<Vec<usize>> {
+        if word == "*" {
+            return Some((0..self.labels.aliases.len()).collect());
+        }
+        let number = word.strip_prefix(['#', '$'])?;
+        let number: Option<usize> = number.parse().ok();
+        let at = number.and_then(|n| n.checked_sub(1)).filter(|at| *at < self.labels.aliases.len());
+        Some(at.into_iter().collect())
+    }
+
+    fn group_field(&mut self, label: &Label, word: &str, field: &str) {
+        let withheld = match known(FIELDS, first_of(field)) {
+            Some((_, Known::Read | Known::Withhold)) => self.group(word).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let what = format!("`{}` in place of an alias", shown(word));
+        self.not_yet(label, &what, &withheld);
+    }
+
+    /// A field of an alias that is not listed. Only a field that is known makes the alias: a slip of the pen
+    /// must not publish a container under a further name.
+    fn unlisted(&mut self, label: &Label, alias: &str, field: &str) {
+        if known(FIELDS, first_of(field)).is_some() {
+            if let Some(at) = self.alias(label.key, alias) {
+                self.field(label, at, field);
+            }
+            return;
+        }
+        if let Err(why) = check_alias(alias) {
+            return self.problem(label.key, format!("alias `{}` {why}", shown(alias)), None);
+        }
+        match label.path.rsplit_once('.') {
+            Some((whole, last)) if whole.contains('.') && known(FIELDS, last).is_some() => {
+                let message = format!("`{}` is not an alias of the container", shown(whole));
+                self.problem(label.key, message, Some("list it in `proxy.aliases`".to_owned()));
+            }
+            _ => self.unknown_field(label, None, field),
+        }
+    }
+
+    fn field(&mut self, label: &Label, at: usize, field: &str) {
+        let (name, rest) = field.split_once('.').map_or((field, None), |(name, rest)| (name, Some(rest)));
+        match (known(FIELDS, name), rest) {
+            (Some((name, Known::Read)), None) => self.read_field(label, at, name),
+            (Some((name, Known::Read)), Some(rest)) => {
+                self.problem(label.key, format!("`{name}` has no field `{}`", shown(rest)), None);
+            }
+            (Some((name, Known::Later)), _) => self.not_yet(label, &format!("`{name}`"), &[]),
+            (Some((name, Known::Withhold)), _) => self.not_yet(label, &format!("`{name}`"), &[at]),
+            (None, _) => self.unknown_field(label, Some(at), field),
+        }
+    }
+
+    fn read_field(&mut self, label: &Label, at: usize, name: &str) {
+        let alias = &mut self.labels.aliases[at];
+        let said = match name {
+            "scheme" => scheme(label.value).and_then(|v| say(&mut alias.scheme, v, label)),
+            "host" => host(label.value).and_then(|v| say(&mut alias.host, v, label)),
+            _ => port(label.value).and_then(|v| say(&mut alias.port, v, label)),
+        };
+        match said {
+            Ok(()) => {}
+            Err(Wrong::Value { message, hint }) => {
+                alias.refused.get_or_insert_with(|| misconfigured(label.key, &message));
+                self.problem(label.key, message, hint);
+            }
+            Err(Wrong::NotYet { what }) => self.not_yet(label, &what, &[at]),
+        }
+    }
+
+    fn unknown_field(&mut self, label: &Label, at: Option<usize>, field: &str) {
+        let name = first_of(field);
+        if name.is_empty() {
+            return self.problem(label.key, "names no field".to_owned(), Some(EXPECTED.to_owned()));
+        }
+        let near = suggestion(FIELDS, name);
+        let message = format!("unknown field `{}`", shown(name));
+        let withheld = at.filter(|_| matches!(near, Some((_, Known::Withhold))));
+        if let Some(at) = withheld {
+            self.labels.aliases[at].refused.get_or_insert_with(|| misconfigured(label.key, &message));
+        }
+        let hint = match near {
+            Some((near, _)) => format!("did you mean `{near}`?"),
+            None => "known are `scheme`, `host` and `port`".to_owned(),
+        };
+        self.problem(label.key, message, Some(until_then(hint, withheld.is_some())));
+    }
+
+    /// A key without a further dot, other than `aliases` and `exclude`.
+    fn key(&mut self, label: &Label) {
+        let path = label.path;
+        if let Some((name, known)) = known(KEYS, path) {
+            self.labels.idle |= name == "idle_timeout";
+            let all = self.group("*").filter(|_| known == Known::Withhold).unwrap_or_default();
+            return self.not_yet(label, &format!("`{name}`"), &all);
+        }
+        if path.is_empty() {
+            return self.problem(label.key, "names nothing".to_owned(), Some(EXPECTED.to_owned()));
+        }
+        let slot = canonical(path);
+        let listed = self.labels.aliases.iter().position(|a| a.slot == slot);
+        if let Some(group) = self.group(path) {
+            return self.not_yet(label, "YAML in a label", &group);
+        }
+        if listed.is_some() || label.is_yaml() {
+            let at = listed.or_else(|| self.alias(label.key, path));
+            return self.not_yet(label, "YAML in a label", at.as_slice());
+        }
+        self.unknown_key(label);
+    }
+
+    /// A slip of the pen must not publish what was to be hidden or guarded.
+    fn unknown_key(&mut self, label: &Label) {
+        let mut message = format!("unknown key `{}`", shown(label.path));
+        let (withheld, hint) = match (known(FIELDS, label.path), suggestion(KEYS, label.path)) {
+            (Some((field, known)), _) => {
+                message = format!("`{field}` belongs to an alias");
+                (known != Known::Later, format!("write `proxy.<alias>.{field}`"))
+            }
+            (None, Some((key, known))) => {
+                (key == "exclude" || known == Known::Withhold, format!("did you mean `{key}`?"))
+            }
+            (None, None) => (false, EXPECTED.to_owned()),
+        };
+        if withheld {
+            self.refuse_all.get_or_insert_with(|| misconfigured(label.key, &message));
+        }
+        self.problem(label.key, message, Some(until_then(hint, withheld)));
+    }
+
+    /// A problem "not supported yet"; the aliases at `withheld` are not served.
+    fn not_yet(&mut self, label: &Label, what: &str, withheld: &[usize]) {
+        let message = format!("{what} is not supported yet");
+        for at in withheld {
+            let reason = format!("label `{}`: {message}", shown(label.key));
+            self.labels.aliases[*at].refused.get_or_insert(Target::NotYet { reason });
+        }
+        let hint = (!withheld.is_empty()).then(|| "not served without it".to_owned());
+        self.problem(label.key, message, hint);
+    }
+
+    fn problem(&mut self, key: &str, message: String, hint: Option<String>) {
+        let place = place::label(self.engine, self.container, key);
+        self.labels.problems.push(Problem { place, message, hint });
+    }
+}
+
+impl AliasLabels {
+    fn new(alias: String) -> Self {
+        let slot = canonical(&alias);
+        AliasLabels { alias, slot, scheme: None, host: None, port: None, refused: None }
+    }
+}
+
+enum Wrong {
+    Value { message: String, hint: Option<String> },
+    NotYet { what: String },
+}
+
+fn wrong<T>(expected: &str, value: &str) -> Result<T, Wrong> {
+    Err(Wrong::Value { message: format!("expected {expected}, got `{}`", shown(value)), hint: None })
+}
+
+fn scheme(value: &str) -> Result<Scheme, Wrong> {
+    let name = value.trim().to_ascii_lowercase();
+    match name.as_str() {
+        "http" => Ok(Scheme::Http),
+        "https" => Ok(Scheme::Https),
+        later if LATER_SCHEMES.contains(&later) => Err(Wrong::NotYet { what: format!("scheme `{later}`") }),
+        _ => {
+            let near = nearest(&name, ["http", "https"].into_iter().chain(LATER_SCHEMES));
+            let hint = near.map(|near| format!("did you mean `{near}`?"));
+            Err(Wrong::Value { message: format!("expected `http`, got `{}`", shown(value)), hint })
+        }
+    }
+}
+
+fn port(value: &str) -> Result<u16, Wrong> {
+    let digits = value.trim();
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match digits.split_once(':') {
+        Some((listen, target)) if is_number(listen) && is_number(target) => {
+            Err(Wrong::NotYet { what: "a listening port (`listening:target`)".to_owned() })
+        }
+        None if is_number(digits) => match digits.parse() {
+            Ok(port) if port > 0 => Ok(port),
+            _ => wrong("a port from 1 to 65535", value),
+        },
+        _ => wrong("a port from 1 to 65535", value),
+    }
+}
+
+fn host(value: &str) -> Result<String, Wrong> {
+    let host = value.trim();
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        let usable = !ip.is_unspecified() && !ip.is_multicast();
+        return if usable { Ok(ip.to_string()) } else { wrong("an address to connect to", value) };
+    }
+    if host.contains("://") {
+        return wrong("a host name or an IP address, without a scheme", value);
+    }
+    if host.contains(':') {
+        return wrong("a host name or an IP address, without a port", value);
+    }
+    match check_alias(host) {
+        Ok(()) if !host.starts_with('*') => Ok(host.to_owned()),
+        _ => wrong("a host name or an IP address", value),
+    }
+}
+
+/// Go's booleans, and what people write in YAML.
+fn boolean(value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "t" | "1" | "yes" | "y" | "on" => Some(true),
+        "false" | "f" | "0" | "no" | "n" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Keeps the first of two labels for one field (`proxy.App.port` and `proxy.app.port`).
+fn say<T: PartialEq>(slot: &mut Option<Said<T>>, value: T, label: &Label) -> Result<(), Wrong> {
+    match slot {
+        Some(said) if said.value == value => Ok(()),
+        Some(said) => {
+            let message = format!("says otherwise than `{}`", said.label);
+            Err(Wrong::Value { message, hint: Some("keep one of them".to_owned()) })
+        }
+        None => {
+            *slot = Some(Said { value, label: shown(label.key) });
+            Ok(())
+        }
+    }
+}
+
+fn misconfigured(key: &str, message: &str) -> Target {
+    Target::Misconfigured { reason: format!("label `{}`: {message}", shown(key)) }
+}
+
+fn first_of(path: &str) -> &str {
+    path.split('.').next().unwrap_or(path)
+}
+
+/// A key as it is compared: lower case, without `_`.
+fn plain(key: &str) -> String {
+    key.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect()
+}
+
+fn known(table: &[(&'static str, Known)], name: &str) -> Option<(&'static str, Known)> {
+    let name = plain(name);
+    table.iter().find(|(known, _)| plain(known) == name).copied()
+}
+
+/// The known word that is meant: a slip of the pen away, or begun and not ended (`alias`, `idle`).
+fn suggestion(table: &[(&'static str, Known)], name: &str) -> Option<(&'static str, Known)> {
+    let begun = |known: &str| name.len() >= 4 && plain(known).starts_with(&plain(name));
+    let near = nearest(name, table.iter().map(|(known, _)| *known));
+    table.iter().find(|(known, _)| near.map_or_else(|| begun(known), |near| near == *known)).copied()
+}
+
+fn until_then(hint: String, withheld: bool) -> String {
+    if withheld { format!("{hint} (not served until then)") } else { hint }
+}

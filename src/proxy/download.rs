@@ -1,0 +1,173 @@
+//! The response on its way to the client.
+
+use super::connection::Client;
+use super::core::Core;
+use crate::http::{CHUNK_END, ChunkDecoder, LAST_CHUNK, ResponseBody, ResponseFraming, write_chunk_head};
+use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, RESPONSE_BODY_TIMEOUT};
+use crate::runtime::{self, TcpStream};
+use std::io;
+
+/// How a body's transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Complete on both sides; true if no byte is left over.
+    Complete { clean: bool },
+    /// The upstream cut it off or broke its framing: the client's connection must be cut too.
+    Cut,
+    /// The client has gone.
+    ClientGone,
+}
+
+/// Sends `out` (the head, already written) and the body whose first bytes are `buffered`.
+pub(super) fn transfer(
+    client: &Client,
+    upstream: &TcpStream,
+    body: ResponseBody,
+    framing: ResponseFraming,
+    out: Vec<u8>,
+    buffered: &[u8],
+) -> End {
+    let mut sender = Sender { client, out, chunked: framing == ResponseFraming::ChunkedOut };
+    let end = match body {
+        ResponseBody::None => Ok(buffered.is_empty()),
+        ResponseBody::Length(length) => length_body(&mut sender, upstream, length, buffered),
+        ResponseBody::Chunked => chunked_body(&mut sender, upstream, buffered),
+        ResponseBody::UntilClose => until_close(&mut sender, upstream, buffered),
+    };
+    let end = end.and_then(|clean| sender.finish().map(|()| clean));
+    let Sender { out, .. } = sender;
+    client.core.recycle(out);
+    match end {
+        Ok(clean) => End::Complete { clean },
+        Err(end) => end,
+    }
+}
+
+/// Collects what goes out together, so that a head and its first bytes are one send.
+struct Sender<'c> {
+    client: &'c Client,
+    out: Vec<u8>,
+    chunked: bool,
+}
+
+impl Sender<'_> {
+    fn data(&mut self, data: &[u8]) -> Result<(), End> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        if self.chunked {
+            write_chunk_head(&mut self.out, data.len());
+        }
+        let tail: &[u8] = if self.chunked { CHUNK_END } else { b"" };
+        let deadline = runtime::now() + BODY_TIMEOUT;
+        let sent = self.client.stream.write_all_vectored(&[&self.out, data, tail], Some(deadline));
+        self.out.clear();
+        sent.map_err(|_| End::ClientGone)
+    }
+
+    /// Sends what is still collected: a head without a body, before a wait.
+    fn flush(&mut self) -> Result<(), End> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let sent = self.client.stream.write_all(&self.out, Some(runtime::now() + BODY_TIMEOUT));
+        self.out.clear();
+        sent.map_err(|_| End::ClientGone)
+    }
+
+    fn finish(&mut self) -> Result<(), End> {
+        if self.chunked {
+            self.out.extend_from_slice(LAST_CHUNK);
+        }
+        self.flush()
+    }
+}
+
+fn length_body(sender: &mut Sender<'_>, up: &TcpStream, length: u64, buffered: &[u8]) -> Result<bool, End> {
+    let take = usize::try_from(length).unwrap_or(usize::MAX).min(buffered.len());
+    sender.data(&buffered[..take])?;
+    let clean = take == buffered.len();
+    let mut left = length - take as u64;
+    let mut buffer = BodyBuffer::new(&sender.client.core);
+    while left > 0 {
+        sender.flush()?;
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(BODY_BUFFER_BYTES);
+        let read = buffer.read(up, want).map_err(|_| End::Cut)?;
+        if read.is_empty() {
+            return Err(End::Cut);
+        }
+        left -= read.len() as u64;
+        sender.data(read)?;
+    }
+    Ok(clean)
+}
+
+fn chunked_body(sender: &mut Sender<'_>, up: &TcpStream, buffered: &[u8]) -> Result<bool, End> {
+    let mut decoder = ChunkDecoder::new();
+    if let Some(clean) = decode(sender, &mut decoder, buffered)? {
+        return Ok(clean);
+    }
+    let mut buffer = BodyBuffer::new(&sender.client.core);
+    loop {
+        sender.flush()?;
+        let read = buffer.read(up, BODY_BUFFER_BYTES).map_err(|_| End::Cut)?;
+        if read.is_empty() {
+            return Err(End::Cut);
+        }
+        if let Some(clean) = decode(sender, &mut decoder, read)? {
+            return Ok(clean);
+        }
+    }
+}
+
+/// Sends the data within `input`; at the body's end says whether nothing is left over.
+fn decode(sender: &mut Sender<'_>, decoder: &mut ChunkDecoder, input: &[u8]) -> Result<Option<bool>, End> {
+    let mut at = 0;
+    while at < input.len() {
+        let step = decoder.step(&input[at..]).map_err(|_| End::Cut)?;
+        sender.data(&input[at..][step.data.clone()])?;
+        at += step.consumed;
+        if step.done {
+            return Ok(Some(at == input.len()));
+        }
+    }
+    Ok(None)
+}
+
+fn until_close(sender: &mut Sender<'_>, up: &TcpStream, buffered: &[u8]) -> Result<bool, End> {
+    sender.data(buffered)?;
+    let mut buffer = BodyBuffer::new(&sender.client.core);
+    loop {
+        sender.flush()?;
+        // A reset is a cut; only an orderly close ends the body (RFC 9112 §8).
+        let read = buffer.read(up, BODY_BUFFER_BYTES).map_err(|_| End::Cut)?;
+        if read.is_empty() {
+            return Ok(false);
+        }
+        sender.data(read)?;
+    }
+}
+
+/// A copy buffer that goes back to its core.
+struct BodyBuffer<'c> {
+    core: &'c Core,
+    bytes: Vec<u8>,
+}
+
+impl<'c> BodyBuffer<'c> {
+    fn new(core: &'c Core) -> Self {
+        BodyBuffer { core, bytes: core.buffer() }
+    }
+
+    fn read(&mut self, from: &TcpStream, at_most: usize) -> io::Result<&[u8]> {
+        self.bytes.resize(BODY_BUFFER_BYTES, 0);
+        let n = from.read(&mut self.bytes[..at_most], Some(runtime::now() + RESPONSE_BODY_TIMEOUT))?;
+        Ok(&self.bytes[..n])
+    }
+}
+
+impl Drop for BodyBuffer<'_> {
+    fn drop(&mut self) {
+        self.core.recycle(std::mem::take(&mut self.bytes));
+    }
+}

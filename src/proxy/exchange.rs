@@ -1,0 +1,329 @@
+//! One request and its answer: the request's way on one screen ([`run`]), its steps below.
+
+use super::answer::{self, Own};
+use super::connection::Client;
+use super::core::RequestId;
+use super::download::{self, End};
+use super::reach::{self, Reached, Unreached};
+use super::upload::{State, Upload};
+use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
+use crate::limits::{
+    BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT,
+};
+use crate::runtime::{self, TcpStream};
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// The next request may follow.
+    KeepAlive,
+    /// It ends in order.
+    Close,
+    /// It is cut, so that an incomplete body can't look complete.
+    Abort,
+}
+
+/// Serves the request whose head starts `buffer`; leaves the bytes of the next one there.
+pub(super) fn run(client: &Client, buffer: &mut Vec<u8>) -> After {
+    let bytes = std::mem::take(buffer);
+    let (after, rest) = exchange(client, &bytes);
+    client.core.recycle(bytes);
+    *buffer = rest;
+    after
+}
+
+fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
+    let id = client.core.request_id();
+    let request = match http::parse_request(bytes) {
+        Ok(Some(request)) => request,
+        Ok(None) => return (refuse(client, &id, 431, "the request's head is too large"), Vec::new()),
+        Err(reject) => return (refuse(client, &id, reject.status, reject.reason), Vec::new()),
+    };
+    let rest = &bytes[request.head_len..];
+    if let Some(own) = not_served(client, &request) {
+        return own_answer(client, &request, rest, &own, &id);
+    }
+    let arrived = runtime::now();
+    let mut retried = false;
+    loop {
+        let reached = match reach::reach(&client.core, request.host, arrived) {
+            Ok(reached) => reached,
+            Err(Unreached::Answer(own)) => return own_answer(client, &request, rest, &own, &id),
+            Err(Unreached::Stopped) => return (After::Close, Vec::new()),
+        };
+        match forward(client, &request, rest, reached, &id) {
+            Outcome::Done(after, rest) => return (after, rest),
+            Outcome::Own(own) => return own_answer(client, &request, rest, &own, &id),
+            Outcome::NothingHeard if !retried => retried = true,
+            Outcome::NothingHeard => {
+                let own = Own::new(502, "the connection was closed before an answer, twice");
+                return own_answer(client, &request, rest, &own, &id);
+            }
+        }
+    }
+}
+
+/// What is understood but not served.
+fn not_served(client: &Client, request: &Request<'_>) -> Option<Own> {
+    if http::is_loop(request, &client.core.shared.instance) {
+        return Some(Own::new(508, "the request has come back to this Tidegate: its route leads to itself"));
+    }
+    if let Some(protocol) = request.upgrade {
+        let protocol = String::from_utf8_lossy(protocol);
+        return Some(Own::new(501, format!("Upgrade to `{protocol}` is not supported yet")));
+    }
+    None
+}
+
+/// How one attempt at an upstream ended.
+enum Outcome {
+    Done(After, Vec<u8>),
+    Own(Own),
+    /// A reused connection ended before the first byte of an answer to a request that may be sent twice.
+    NothingHeard,
+}
+
+fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached, id: &RequestId) -> Outcome {
+    let Reached { stream, key, reused, in_flight } = reached;
+    let upstream = Rc::new(stream);
+    let repeatable = reused && request.method.is_idempotent() && request.body == Body::None;
+    let sent = match send(client, request, rest, &upstream, id) {
+        Ok(sent) => sent,
+        Err(_) if repeatable => return Outcome::NothingHeard,
+        Err(error) => return Outcome::Own(Own::new(502, format!("the request could not be sent: {error}"))),
+    };
+    let mut buffer = client.core.buffer();
+    let answered = respond(client, request, &upstream, &sent, &mut buffer, repeatable);
+    client.core.recycle(buffer);
+    let (end, keep_upstream, keep_client) = match answered {
+        Ok(answered) => answered,
+        Err(outcome) => {
+            sent.abandon();
+            return outcome.unwrap_or_else(|state| failed(state));
+        }
+    };
+    sent.abandon();
+    drop(in_flight);
+    let (uploaded, next) = sent.finish();
+    if keep_upstream
+        && uploaded
+        && let Ok(stream) = Rc::try_unwrap(upstream)
+    {
+        client.core.upstreams.put_back(key, stream, runtime::now());
+    }
+    let after = match end {
+        End::Complete { .. } if keep_client && uploaded => After::KeepAlive,
+        End::Complete { .. } | End::ClientGone => After::Close,
+        End::Cut => After::Abort,
+    };
+    Outcome::Done(after, next)
+}
+
+/// A request that is sent, or being sent.
+enum Sent {
+    /// Whole; these are the next request's bytes.
+    Whole(Vec<u8>),
+    /// Its body is on its way.
+    Going(Rc<Upload>),
+}
+
+impl Sent {
+    fn state(&self) -> State {
+        match self {
+            Sent::Whole(_) => State::Done,
+            Sent::Going(upload) => upload.state(),
+        }
+    }
+
+    /// When the request last made progress, if it is still on its way.
+    fn progress(&self) -> Option<Instant> {
+        match self {
+            Sent::Going(upload) if upload.state() == State::Running => Some(upload.progress()),
+            _ => None,
+        }
+    }
+
+    fn abandon(&self) {
+        if let Sent::Going(upload) = self {
+            upload.abandon();
+        }
+    }
+
+    /// Whether the body went whole, and the bytes after it.
+    fn finish(self) -> (bool, Vec<u8>) {
+        match self {
+            Sent::Whole(rest) => (true, rest),
+            Sent::Going(upload) => (upload.state() == State::Done, upload.take_rest()),
+        }
+    }
+}
+
+/// What to tell the client when its own body ended the exchange.
+fn failed(state: State) -> Outcome {
+    match state {
+        State::ClientBad(reason) => Outcome::Own(Own::new(400, reason)),
+        _ => Outcome::Done(After::Close, Vec::new()),
+    }
+}
+
+/// Sends the head, with the body if all of it is here; else the body follows in its own coroutine.
+fn send(
+    client: &Client,
+    request: &Request<'_>,
+    rest: &[u8],
+    upstream: &Rc<TcpStream>,
+    id: &RequestId,
+) -> io::Result<Sent> {
+    let mut out = client.core.buffer();
+    let local_port = client.stream.local_addr().map_or(0, |addr| addr.port());
+    let forward = Forward {
+        client: client.peer.ip().to_canonical(),
+        scheme: "http",
+        local_port,
+        request_id: id.as_str(),
+        instance: &client.core.shared.instance,
+    };
+    http::write_forward_request(&mut out, request, &forward);
+    let whole = match request.body {
+        Body::None => Some(0),
+        Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),
+        Body::Chunked => None,
+    };
+    if let Some(length) = whole {
+        out.extend_from_slice(&rest[..length]);
+    }
+    let written = upstream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
+    client.core.recycle(out);
+    written?;
+    match whole {
+        Some(length) => Ok(Sent::Whole(rest[length..].to_vec())),
+        None => {
+            if request.expect_continue && rest.is_empty() {
+                // The endpoint is reached and takes the head: the client may send (RFC 9110 §10.1.1).
+                client.stream.write_all(http::CONTINUE, Some(runtime::now() + BODY_TIMEOUT))?;
+            }
+            let upload = Upload::start(&client.stream, upstream, request.body, rest.to_vec());
+            upload.map(Sent::Going).map_err(io::Error::other)
+        }
+    }
+}
+
+type Answered = (End, bool, bool);
+
+/// Receives the answer and passes it on. `Err(Err(state))`: the client's own body ended the exchange.
+fn respond(
+    client: &Client,
+    request: &Request<'_>,
+    upstream: &TcpStream,
+    sent: &Sent,
+    buffer: &mut Vec<u8>,
+    repeatable: bool,
+) -> Result<Answered, Result<Outcome, State>> {
+    let mut interim = 0;
+    loop {
+        let response = match http::parse_response(buffer, &request.method) {
+            Ok(Some(response)) => response,
+            Ok(None) if buffer.len() > RESPONSE_HEAD_BYTES => return bad("the answer's head is too large"),
+            Ok(None) => {
+                receive_head(upstream, sent, buffer, repeatable)?;
+                continue;
+            }
+            Err(error) => return bad(error.0),
+        };
+        if (100..200).contains(&response.status) {
+            let head_len = response.head_len;
+            interim += 1;
+            if response.status == 101 || interim > INTERIM_RESPONSES {
+                return bad("an interim answer that was not asked for, or too many of them");
+            }
+            buffer.drain(..head_len);
+            continue;
+        }
+        return Ok(pass_on(client, request, upstream, sent, &response, &buffer[response.head_len..]));
+    }
+}
+
+fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
+    Err(Ok(Outcome::Own(Own::new(502, format!("the service's answer is not valid HTTP: {reason}")))))
+}
+
+fn receive_head(
+    upstream: &TcpStream,
+    sent: &Sent,
+    buffer: &mut Vec<u8>,
+    repeatable: bool,
+) -> Result<(), Result<Outcome, State>> {
+    let held = buffer.len();
+    buffer.resize(held + BODY_BUFFER_BYTES, 0);
+    let read = upstream.read(&mut buffer[held..], Some(runtime::now() + RESPONSE_HEADER_TIMEOUT));
+    buffer.truncate(held + *read.as_ref().unwrap_or(&0));
+    let state = sent.state();
+    let own = |status, reason: String| Err(Ok(Outcome::Own(Own::new(status, reason))));
+    match read {
+        Ok(1..) => Ok(()),
+        _ if matches!(state, State::ClientBad(_) | State::ClientGone) => Err(Err(state)),
+        Ok(0) | Err(_) if repeatable && held == 0 && !timed_out(&read) => Err(Ok(Outcome::NothingHeard)),
+        Ok(_) => own(502, "the service closed the connection before its answer was complete".into()),
+        Err(error) if runtime::is_stopped(&error) => Err(Err(State::ClientGone)),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            // The clock of the answer starts when the request is whole.
+            let progress = sent.progress().map(|at| runtime::now().saturating_duration_since(at));
+            match progress {
+                Some(since) if since < BODY_TIMEOUT => Ok(()),
+                _ => own(504, "the service did not answer in time".into()),
+            }
+        }
+        Err(error) => own(502, format!("the connection to the service broke: {error}")),
+    }
+}
+
+fn timed_out(read: &io::Result<usize>) -> bool {
+    read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut || runtime::is_stopped(error))
+}
+
+fn pass_on(
+    client: &Client,
+    request: &Request<'_>,
+    upstream: &TcpStream,
+    sent: &Sent,
+    response: &Response<'_>,
+    buffered: &[u8],
+) -> Answered {
+    let framing = ResponseFraming::of(response.body, request.version);
+    let keep_client = request.keep_alive
+        && !client.core.draining()
+        && sent.state() == State::Done
+        && framing != ResponseFraming::Close;
+    let mut out = client.core.buffer();
+    http::write_forward_response(&mut out, response, framing, keep_client, request.version);
+    let end = download::transfer(client, upstream, response.body, framing, out, buffered);
+    let keep_upstream = response.keep_alive && end == End::Complete { clean: true };
+    (end, keep_upstream, keep_client)
+}
+
+/// An answer of our own; the connection is kept if the request has no body that would have to be read first.
+fn own_answer(
+    client: &Client,
+    request: &Request<'_>,
+    rest: &[u8],
+    own: &Own,
+    id: &RequestId,
+) -> (After, Vec<u8>) {
+    let keep = request.keep_alive && request.body == Body::None && !client.core.draining();
+    let accept = request.field("accept");
+    log::debug!("{} {}: {} {}", id.as_str(), client.peer, own.status, own.reason);
+    let sent = answer::send(client, accept, own, id.as_str(), request.method.is_head(), keep);
+    match sent {
+        Ok(()) if keep => (After::KeepAlive, rest.to_vec()),
+        _ => (After::Close, Vec::new()),
+    }
+}
+
+fn refuse(client: &Client, id: &RequestId, status: u16, reason: &'static str) -> After {
+    log::debug!("{} {}: {status} {reason}", id.as_str(), client.peer);
+    answer::send(client, None, &Own::new(status, reason), id.as_str(), false, false).ok();
+    After::Close
+}

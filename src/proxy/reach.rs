@@ -1,0 +1,210 @@
+//! From a host to a connection that may be used now: look-up, gate, lease, checkout or connect.
+//!
+//! What has sent nothing may come back here as often as it takes, until its deadline: a refused or aborted
+//! connect passes look-up and gate again, never the old address.
+
+use super::answer::Own;
+use super::core::{Core, InFlight};
+use crate::gate::Passed;
+use crate::limits::{CONNECT_TIMEOUT, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
+use crate::metrics::GATE_FULL;
+use crate::net;
+use crate::runtime::{self, TcpStream};
+use crate::snapshot::{Endpoint, Route, Snapshot, Target, Unknown};
+use crate::upstream::PoolKey;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A connection to the right endpoint, nothing sent on it yet for this request.
+pub(super) struct Reached {
+    pub stream: TcpStream,
+    pub key: PoolKey,
+    /// It has carried an exchange before.
+    pub reused: bool,
+    pub in_flight: InFlight,
+}
+
+/// Why no connection could be had.
+pub(super) enum Unreached {
+    Answer(Own),
+    /// The core stops.
+    Stopped,
+}
+
+/// What to do after one attempt.
+enum Next {
+    Use(Reached),
+    /// Wait at this gate, at most until then, and look again.
+    Wait {
+        service: Arc<str>,
+        until: Instant,
+        why: Arc<str>,
+    },
+    Again,
+    Fail(Unreached),
+}
+
+/// Finds the endpoint of `host` and a connection to it. `arrived` is when the request was complete.
+pub(super) fn reach(core: &Rc<Core>, host: &[u8], arrived: Instant) -> Result<Reached, Unreached> {
+    let deadline = arrived + core.snapshot().recreate_wait;
+    loop {
+        let (service, until, why) = match attempt(core, host, deadline) {
+            Next::Use(reached) => return Ok(reached),
+            Next::Fail(unreached) => return Err(unreached),
+            Next::Again => continue,
+            Next::Wait { service, until, why } => (service, until, why),
+        };
+        match core.wait(&service, until.min(deadline)) {
+            Ok(Passed::Changed) => {}
+            Ok(Passed::TimedOut) if runtime::now() < deadline => {}
+            Ok(Passed::TimedOut) => return answer(503, format!("{why}; gave up waiting")),
+            Ok(Passed::Full) => {
+                GATE_FULL.add();
+                return answer(503, format!("{why}; too many requests wait already"));
+            }
+            Err(_) => return Err(Unreached::Stopped),
+        }
+    }
+}
+
+fn answer<T>(status: u16, reason: String) -> Result<T, Unreached> {
+    Err(Unreached::Answer(Own::new(status, reason)))
+}
+
+fn fail(status: u16, reason: String) -> Next {
+    Next::Fail(Unreached::Answer(Own::new(status, reason)))
+}
+
+fn attempt(core: &Rc<Core>, host: &[u8], deadline: Instant) -> Next {
+    let snapshot = core.snapshot();
+    let Some(route) = snapshot.table.find(host) else { return unknown(&snapshot, host, deadline) };
+    let endpoint = match &route.target {
+        Target::Endpoint(endpoint) => endpoint,
+        Target::Wait(why) => {
+            return Next::Wait { service: Arc::clone(&route.alias), until: deadline, why: Arc::clone(why) };
+        }
+        Target::Refuse { status, reason } => return fail(*status, reason.to_string()),
+    };
+    let in_flight = match core.begin(endpoint) {
+        Ok(in_flight) => in_flight,
+        // It ended after this snapshot: the next one says what is there instead.
+        Err(refused) => {
+            let why = format!("{} is ending: {refused}", route.alias).into();
+            return Next::Wait { service: Arc::clone(&route.alias), until: deadline, why };
+        }
+    };
+    let addr = match address(endpoint, deadline) {
+        Ok(addr) => addr,
+        Err(error) if runtime::is_stopped(&error) => return Next::Fail(Unreached::Stopped),
+        Err(error) => {
+            return fail(
+                502,
+                format!("the name {} of {} can't be resolved: {error}", endpoint.host, route.alias),
+            );
+        }
+    };
+    let key = PoolKey { endpoint: endpoint.entry.serial(), addr };
+    if let Some(stream) = core.upstreams.checkout(key, runtime::now()) {
+        return Next::Use(Reached { stream, key, reused: true, in_flight });
+    }
+    connect(core, host, &snapshot, route, endpoint, key, in_flight)
+}
+
+fn connect(
+    core: &Rc<Core>,
+    host: &[u8],
+    snapshot: &Snapshot,
+    route: &Route,
+    endpoint: &Endpoint,
+    key: PoolKey,
+    in_flight: InFlight,
+) -> Next {
+    let now = runtime::now();
+    let young_until = endpoint.seen + snapshot.recreate_wait;
+    let young = now < young_until;
+    let timeout = if young { YOUNG_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
+    match core.upstreams.connect(key, now + timeout) {
+        Ok(stream) if !still_current(core, host, snapshot, endpoint) => {
+            // The world changed while we connected: this address may be another's by now.
+            drop(stream);
+            Next::Again
+        }
+        Ok(stream) if is_own_listener(core, &stream) => {
+            fail(508, format!("{} leads back to Tidegate's own listener {}", route.alias, key.addr))
+        }
+        Ok(stream) => Next::Use(Reached { stream, key, reused: false, in_flight }),
+        Err(error) if runtime::is_stopped(&error) => Next::Fail(Unreached::Stopped),
+        Err(error) if runtime::is_aborted(&error) => Next::Again,
+        Err(error) if young && may_come(&error) => {
+            let why = format!("{} has started but does not answer at {} yet: {error}", route.alias, key.addr);
+            let until = (runtime::now() + YOUNG_RETRY).min(young_until);
+            Next::Wait { service: Arc::clone(&route.alias), until, why: why.into() }
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            fail(504, format!("{} does not answer at {}: connect timed out", route.alias, key.addr))
+        }
+        Err(error) => fail(502, format!("{} can't be reached at {}: {error}", route.alias, key.addr)),
+    }
+}
+
+/// A connect that fails so may succeed once the application listens or the bridge has its carrier.
+fn may_come(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut
+    )
+}
+
+/// Whether the route still leads to this run at this address.
+fn still_current(core: &Rc<Core>, host: &[u8], then: &Snapshot, endpoint: &Endpoint) -> bool {
+    let now = core.snapshot();
+    if now.generation == then.generation {
+        return true;
+    }
+    match now.table.find(host).map(|route| &route.target) {
+        Some(Target::Endpoint(current)) => {
+            current.entry.serial() == endpoint.entry.serial()
+                && current.port == endpoint.port
+                && current.host == endpoint.host
+        }
+        _ => false,
+    }
+}
+
+fn unknown(snapshot: &Snapshot, host: &[u8], deadline: Instant) -> Next {
+    match &snapshot.unknown {
+        Unknown::Wait(why) => Next::Wait { service: "".into(), until: deadline, why: Arc::clone(why) },
+        Unknown::NotFound(remark) => {
+            let host = String::from_utf8_lossy(host);
+            let remark = if remark.is_empty() { String::new() } else { format!(" ({remark})") };
+            fail(404, format!("no route for host `{host}`{remark}"))
+        }
+    }
+}
+
+fn address(endpoint: &Endpoint, deadline: Instant) -> io::Result<SocketAddr> {
+    if let Some(addr) = endpoint.addr {
+        return Ok(addr);
+    }
+    let found = net::resolve(&endpoint.host, endpoint.port, Some(deadline))?;
+    found.first().copied().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no address"))
+}
+
+/// A connection whose two ends are on this machine, at the port of one of our listeners, is one to ourselves.
+fn is_own_listener(core: &Core, stream: &TcpStream) -> bool {
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return false };
+    let here = peer.ip() == local.ip() || peer.ip().is_loopback();
+    let listens = |own: &SocketAddr| {
+        own.port() == peer.port()
+            && (own.ip().is_unspecified() || canonical(own.ip()) == canonical(peer.ip()))
+    };
+    here && core.shared.own_listeners.iter().any(listens)
+}
+
+fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}

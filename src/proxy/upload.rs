@@ -1,0 +1,174 @@
+//! The request's body on its way to the upstream, in a coroutine of its own: an upstream may answer while it
+//! still reads, and a client may still send while it is answered.
+//!
+//! ```text
+//!   Running ──the body's end──► Done          ──a bad chunk──► ClientBad   ──closed, too slow──► ClientGone
+//!      └──the upstream takes no more──► UpstreamGone (what the client still sends is read and dropped)
+//! ```
+
+use crate::http::{Body, CHUNK_END, ChunkDecoder, LAST_CHUNK, write_chunk_head};
+use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
+use crate::runtime::{self, Shutdown, TcpStream};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Where the upload stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Running,
+    Done,
+    /// The client's framing is wrong: its 400, not the upstream's 502.
+    ClientBad(&'static str),
+    ClientGone,
+    UpstreamGone,
+}
+
+/// An upload, shared by the coroutine that does it and the one that waits for the answer.
+pub(super) struct Upload {
+    state: Cell<State>,
+    progress: Cell<Instant>,
+    /// Bytes after the body's end: the next request.
+    rest: RefCell<Vec<u8>>,
+    client: Rc<TcpStream>,
+    upstream: Rc<TcpStream>,
+}
+
+impl Upload {
+    /// Starts an upload whose first bytes are `buffered`.
+    ///
+    /// # Errors
+    /// If no coroutine can be had.
+    pub fn start(
+        client: &Rc<TcpStream>,
+        upstream: &Rc<TcpStream>,
+        body: Body,
+        buffered: Vec<u8>,
+    ) -> Result<Rc<Upload>, runtime::SpawnError> {
+        let upload = Rc::new(Upload {
+            state: Cell::new(State::Running),
+            progress: Cell::new(runtime::now()),
+            rest: RefCell::default(),
+            client: Rc::clone(client),
+            upstream: Rc::clone(upstream),
+        });
+        let working = Rc::clone(&upload);
+        runtime::spawn(move || working.run(body, buffered))?;
+        Ok(upload)
+    }
+
+    pub fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// When a byte last went on.
+    pub fn progress(&self) -> Instant {
+        self.progress.get()
+    }
+
+    /// The bytes after the body's end.
+    pub fn take_rest(&self) -> Vec<u8> {
+        self.rest.take()
+    }
+
+    /// The answer is complete before the body is: nobody waits for the rest.
+    pub fn abandon(&self) {
+        if self.state.get() == State::Running {
+            // Wakes the coroutine, which then drains the client in bounds.
+            self.upstream.shutdown(Shutdown::Both).ok();
+        }
+    }
+
+    fn run(&self, body: Body, buffered: Vec<u8>) {
+        let end = match body {
+            Body::Length(length) => self.length(length, buffered),
+            Body::Chunked => self.chunked(buffered),
+            Body::None => Ok(buffered),
+        };
+        match end {
+            Ok(rest) => {
+                self.rest.replace(rest);
+                self.state.set(State::Done);
+            }
+            Err(state) => {
+                self.state.set(state);
+                match state {
+                    State::UpstreamGone => self.drain(),
+                    // Whoever waits for the answer wakes up and sees why.
+                    _ => drop(self.upstream.shutdown(Shutdown::Both)),
+                }
+            }
+        }
+    }
+
+    fn length(&self, mut left: u64, buffered: Vec<u8>) -> Result<Vec<u8>, State> {
+        let mut rest = Vec::new();
+        let mut buffer = buffered;
+        loop {
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            self.forward(&[&buffer[..take]])?;
+            left -= take as u64;
+            if left == 0 {
+                rest.extend_from_slice(&buffer[take..]);
+                return Ok(rest);
+            }
+            self.receive(&mut buffer)?;
+        }
+    }
+
+    fn chunked(&self, buffered: Vec<u8>) -> Result<Vec<u8>, State> {
+        let mut decoder = ChunkDecoder::new();
+        let mut buffer = buffered;
+        let mut at = 0;
+        loop {
+            while at < buffer.len() {
+                let step = decoder.step(&buffer[at..]).map_err(|error| State::ClientBad(error.0))?;
+                let data = &buffer[at..][step.data.clone()];
+                if !data.is_empty() {
+                    let mut size = Vec::with_capacity(20);
+                    write_chunk_head(&mut size, data.len());
+                    self.forward(&[&size, data, CHUNK_END])?;
+                }
+                at += step.consumed;
+                if step.done {
+                    self.forward(&[LAST_CHUNK])?;
+                    return Ok(buffer.split_off(at));
+                }
+            }
+            self.receive(&mut buffer)?;
+            at = 0;
+        }
+    }
+
+    fn receive(&self, buffer: &mut Vec<u8>) -> Result<(), State> {
+        buffer.resize(BODY_BUFFER_BYTES, 0);
+        let read = self.client.read(buffer, Some(runtime::now() + BODY_TIMEOUT));
+        match read {
+            Ok(0) | Err(_) => Err(State::ClientGone),
+            Ok(n) => {
+                buffer.truncate(n);
+                Ok(())
+            }
+        }
+    }
+
+    fn forward(&self, parts: &[&[u8]]) -> Result<(), State> {
+        let deadline = runtime::now() + BODY_TIMEOUT;
+        self.upstream.write_all_vectored(parts, Some(deadline)).map_err(|_| State::UpstreamGone)?;
+        self.progress.set(runtime::now());
+        Ok(())
+    }
+
+    /// Reads on, in bounds, so that the answer is not lost in a reset.
+    fn drain(&self) {
+        let deadline = runtime::now() + LINGER_TIMEOUT;
+        let mut left = LINGER_BYTES;
+        let mut sink = [0; 2048];
+        while left > 0 {
+            match self.client.read(&mut sink, Some(deadline)) {
+                Ok(0) | Err(_) => return,
+                Ok(n) => left = left.saturating_sub(n),
+            }
+        }
+    }
+}
