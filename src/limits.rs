@@ -172,6 +172,8 @@ pub const LOG_QUEUE: usize = 4_096;
 pub const ALIASES: usize = 256;
 /// Bytes of an alias: those of a host name without its trailing dot (RFC 1035 §2.3.4).
 pub const ALIAS_BYTES: usize = 253;
+/// Calls on one engine's shared client at once: some engines under one address, each with its workers.
+pub const ENGINE_LEASES: u32 = 256;
 
 /// Bytes of a request body that the fake engine and its pages read: tests send some megabytes.
 pub const FAKE_BODY_BYTES: usize = 64 * 1024 * 1024;

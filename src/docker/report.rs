@@ -52,6 +52,9 @@ pub enum Report {
     Died { engine: Arc<str>, id: String, at: i64 },
     /// A container was removed (`destroy`).
     Destroyed { engine: Arc<str>, id: String },
+    /// The socket is stale and `on_stale_socket: exit` was asked for: the program should end, so that
+    /// whoever restarts it mounts the new socket. Sent once, after the state.
+    Exit { engine: Arc<str>, reason: String },
 }
 
 impl Report {

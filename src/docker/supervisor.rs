@@ -28,12 +28,17 @@ use crate::limits;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The shared clients: one for each client key, made on first use, closed when idle for long (whoever owns
-/// the registry calls `reap` now and then). The endless event streams have clients of their own, or these
-/// would never be idle.
-pub type ClientRegistry = Registry<ClientKey, Client>;
+/// The shared clients: one for each client key, made on first use, closed when idle for long. The endless
+/// event streams have clients of their own, or these would never be idle.
+pub type Clients = Registry<ClientKey, Client>;
+
+/// An empty registry of clients. Whoever owns it calls `reap` now and then.
+#[allow(clippy::disallowed_methods)] // the docker lane reads the clock
+pub fn clients() -> Arc<Clients> {
+    Registry::new("docker client", limits::ENGINE_LEASES, Instant::now)
+}
 
 /// What to do when the engine's socket is a deleted file (bind-mounted, and the engine made a new one).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +46,7 @@ pub enum OnStaleSocket {
     /// Go on with what can be served.
     #[default]
     Keep,
-    /// End the program, so that whoever restarts it mounts the new socket: whoever gets the report of
-    /// [`EngineState::Stale`](super::EngineState::Stale) does it.
+    /// Send [`Report::Exit`].
     Exit,
 }
 
@@ -116,7 +120,7 @@ impl SupervisorConfig {
 /// A thread or a descriptor could not be had. That the engine is not there is none.
 pub fn supervise(
     config: SupervisorConfig,
-    clients: Arc<ClientRegistry>,
+    clients: Arc<Clients>,
     report: impl Fn(Report) + Send + Sync + 'static,
 ) -> io::Result<Supervisor> {
     shell::start(config, clients, Box::new(report))

@@ -4,7 +4,7 @@
 
 use super::super::api::{Api, ApiVersion};
 use super::super::client::{CallError, Client};
-use super::ClientRegistry;
+use super::Clients;
 use super::machine::Input;
 use super::shell::Message;
 use crate::docker::url::ClientKey;
@@ -34,7 +34,7 @@ pub(super) enum Call {
 /// What a calling thread needs.
 #[derive(Clone)]
 pub(super) struct Caller {
-    pub(super) clients: Arc<ClientRegistry>,
+    pub(super) clients: Arc<Clients>,
     pub(super) key: ClientKey,
     pub(super) timeout: Duration,
     pub(super) jobs: Receiver<Job>,

@@ -121,6 +121,9 @@ pub(super) enum Action {
     Destroyed {
         id: String,
     },
+    Exit {
+        reason: String,
+    },
     /// A problem, for the log.
     Warn(String),
 }
@@ -155,6 +158,7 @@ pub(super) struct Machine {
     /// LiveRestoreEnabled at the last info.
     live_restore: bool,
     denied_since: Option<Instant>,
+    exit_told: bool,
     /// Time of the last event, for a stream opened anew by ourselves.
     last_event: Option<i64>,
     resume: Option<i64>,
@@ -193,6 +197,7 @@ impl Machine {
             unverified: false,
             live_restore: false,
             denied_since: None,
+            exit_told: false,
             last_event: None,
             resume: None,
             containers: Containers::default(),
@@ -274,14 +279,11 @@ impl Machine {
     }
 
     fn stale(&mut self, why: String, out: &mut Actions) -> Duration {
-        let why = match (self.on_stale_socket, self.live_restore) {
-            (OnStaleSocket::Exit, _) => format!("{why} (on_stale_socket: exit)"),
-            (OnStaleSocket::Keep, true) => format!("{why}; old routes serve: its containers outlive it"),
-            (OnStaleSocket::Keep, false) => {
-                format!("{why}; its routes are closed: addresses may change unseen")
-            }
-        };
-        self.tell(EngineState::Stale { trusted: self.live_restore }, why, out);
+        self.tell(EngineState::Stale { trusted: self.live_restore }, why.clone(), out);
+        if self.on_stale_socket == OnStaleSocket::Exit && !self.exit_told {
+            self.exit_told = true;
+            out.push(Action::Exit { reason: why });
+        }
         self.timings.retry
     }
 

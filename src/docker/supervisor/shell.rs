@@ -6,7 +6,7 @@ use super::super::url::{ClientKey, EngineUrl};
 use super::calls::{Call, Caller, Job};
 use super::machine::{Action, Input, Machine};
 use super::stream::{Command, Slot, Stream};
-use super::{ClientRegistry, StopHand, Supervisor, SupervisorConfig};
+use super::{Clients, StopHand, Supervisor, SupervisorConfig};
 use crate::limits;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::collections::VecDeque;
@@ -35,7 +35,7 @@ type ReportFn = Box<dyn Fn(Report) + Send + Sync>;
 /// Starts all threads.
 pub(super) fn start(
     config: SupervisorConfig,
-    clients: Arc<ClientRegistry>,
+    clients: Arc<Clients>,
     report: ReportFn,
 ) -> io::Result<Supervisor> {
     let (events, events_in) = bounded(limits::ENGINE_EVENTS);
@@ -166,6 +166,7 @@ impl Shell {
             Action::Changed(container) => (self.report)(Report::Changed { engine: engine(), container }),
             Action::Died { id, at } => (self.report)(Report::Died { engine: engine(), id, at }),
             Action::Destroyed { id } => (self.report)(Report::Destroyed { engine: engine(), id }),
+            Action::Exit { reason } => (self.report)(Report::Exit { engine: engine(), reason }),
             Action::Warn(text) => log::warn!("engine {}: {text}", self.name),
         }
     }
