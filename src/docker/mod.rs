@@ -6,7 +6,6 @@ pub mod client;
 pub mod discovery;
 pub mod fake;
 mod json;
-pub mod fake;
 pub mod model;
 pub mod own;
 pub mod report;
@@ -16,6 +15,7 @@ mod transport;
 pub mod url;
 
 pub use model::{Container, Network, Port, Protocol, RunState};
+pub use own::own_container_id;
 pub use report::{EngineState, Report};
 pub use supervisor::{Clients, OnStaleSocket, Supervisor, SupervisorConfig, Timings, clients, supervise};
 pub use url::{ClientKey, EngineUrl};
