@@ -485,6 +485,24 @@ fn an_application_may_listen_late_and_a_paused_one_is_silent() {
 }
 
 #[test]
+fn a_container_on_the_host_network_has_no_address_of_its_own() {
+    let engine = engine();
+    let a = engine.run(Spec::new("a").network("host").page(Page::Hello)).unwrap();
+    assert_eq!(a.ip, None);
+    assert_eq!(get([127, 0, 0, 1].into(), a.port).unwrap().header("x-container"), Some("a"));
+    let listed = api(&engine, "GET", "/containers/json").json();
+    assert_eq!(listed[0]["HostConfig"]["NetworkMode"], "host");
+    assert_eq!(listed[0]["NetworkSettings"]["Networks"]["host"]["IPAddress"], "");
+    assert_eq!(listed[0]["Ports"], serde_json::json!([]));
+    let b = engine.run(Spec::new("b").network("apps")).unwrap();
+    let networks = &api(&engine, "GET", "/containers/b/json").json()["NetworkSettings"]["Networks"];
+    assert_eq!(networks["apps"]["IPAddress"], b.ip.unwrap().to_string());
+    let clash = engine.create(Spec::new("c").network("host").page(Page::Hello));
+    assert_eq!(engine.start_container(&clash).unwrap_err().status, 500, "two listen on one port");
+    assert!(!view(&engine, "c").running);
+}
+
+#[test]
 fn two_thousand_containers_are_listed_and_started() {
     let engine = engine();
     for i in 0..2_000 {
