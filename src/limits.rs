@@ -102,23 +102,6 @@ pub const ENGINE_PING_LATE: Duration = Duration::from_secs(5);
 pub const ENGINE_RELIST_EVERY: Duration = Duration::from_secs(300);
 /// Between two tries to connect to a Unix socket (inotify makes it sooner).
 pub const ENGINE_RETRY_UNIX: Duration = Duration::from_millis(100);
-/// Containers of one engine that are looked at; the rest is left out and said once.
-pub const ENGINE_CONTAINERS: usize = 10_000;
-/// With at most so many containers the first list waits for the inspects of all, else only for those of
-/// the running: half a second on a Raspberry Pi.
-pub const ENGINE_INSPECT_ALL: usize = 256;
-/// Time for the first answers of an engine that accepted a connect: one that is starting answers after its
-/// containers are restored, one that is stopped when it goes on. Then the connection is made anew.
-pub const ENGINE_PENDING: Duration = Duration::from_secs(60);
-/// Between two tries on a socket that we may not open, or an engine of an unknown API.
-pub const ENGINE_RETRY_REFUSED: Duration = Duration::from_secs(5);
-/// A socket is closed to everybody (umask 0777) for a moment while dockerd makes it: denied counts only
-/// after this.
-pub const ENGINE_DENIED_AFTER: Duration = Duration::from_secs(1);
-/// Before an inspect that found nothing is tried again.
-pub const ENGINE_INSPECT_AGAIN: Duration = Duration::from_millis(50);
-/// Longest pause between two tries of a call that fails.
-pub const ENGINE_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Leases on one Docker client: a supervisor's own calls, some at once.
 pub const CLIENT_LEASES: u32 = 256;
@@ -180,8 +163,6 @@ pub const LOG_QUEUE: usize = 4_096;
 pub const ALIASES: usize = 256;
 /// Bytes of an alias: those of a host name without its trailing dot (RFC 1035 §2.3.4).
 pub const ALIAS_BYTES: usize = 253;
-/// Calls on one engine's shared client at once: some engines under one address, each with its workers.
-pub const ENGINE_LEASES: u32 = 256;
 
 /// Bytes of a request body that the fake engine and its pages read: tests send some megabytes.
 pub const FAKE_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -195,3 +176,22 @@ pub const FAKE_STACK_BYTES: usize = 256 * 1024;
 pub const FAKE_EVENT_HISTORY: usize = 256;
 /// Events that wait for one subscriber of the fake; it is skipped when full (moby's `bufferSize`).
 pub const FAKE_SUBSCRIBER_QUEUE: usize = 1_024;
+/// Containers of one engine that are looked at; the rest is left out and said once.
+pub const ENGINE_CONTAINERS: usize = 10_000;
+/// With at most so many containers the first list waits for the inspects of all, else only for those of
+/// the running: half a second on a Raspberry Pi.
+pub const ENGINE_INSPECT_ALL: usize = 256;
+/// Time for the first answers of an engine that accepted a connect: one that is starting answers after its
+/// containers are restored, one that is stopped when it goes on. Then the connection is made anew.
+pub const ENGINE_PENDING: Duration = Duration::from_secs(60);
+/// Between two tries on a socket that we may not open, or an engine of an unknown API.
+pub const ENGINE_RETRY_REFUSED: Duration = Duration::from_secs(5);
+/// A socket is closed to everybody (umask 0777) for a moment while dockerd makes it: denied counts only
+/// after this.
+pub const ENGINE_DENIED_AFTER: Duration = Duration::from_secs(1);
+/// Before an inspect that found nothing is tried again.
+pub const ENGINE_INSPECT_AGAIN: Duration = Duration::from_millis(50);
+/// Longest pause between two tries of a call that fails.
+pub const ENGINE_BACKOFF: Duration = Duration::from_secs(5);
+/// Calls on one engine's shared client at once: some engines under one address, each with its workers.
+pub const ENGINE_LEASES: u32 = 256;
