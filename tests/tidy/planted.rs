@@ -187,7 +187,11 @@ fn the_pure_line_has_no_socket_thread_or_clock() {
 
 #[test]
 fn crates_with_one_home_stay_there() {
-    one(&layers(&[("src/net.rs", "use httparse::Request;\n")]), "src/net.rs:1", "may use `httparse`, not `net`");
+    one(
+        &layers(&[("src/net.rs", "use httparse::Request;\n")]),
+        "src/net.rs:1",
+        "may use `httparse`, not `net`",
+    );
     assert_eq!(layers(&[("src/http.rs", "use httparse::Request;\n")]), Vec::<String>::new());
     let docker = house(&[])[Path::new("src/docker/mod.rs")].clone() + "mod fake;\n";
     let fake = ("src/docker/fake.rs", "use httparse::Request;\n");
