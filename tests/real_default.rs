@@ -30,9 +30,10 @@ fn an_engine_restarts_with_six_containers_under_traffic() {
         }
         let proxy = Tidegate::start(room, &config(&engine), &[]);
         proxy.wait_apps(&SIX, LIMIT);
-        for round in 1..=2 {
+        // Short requests end before their container dies; long ones are cut by its death.
+        for (round, path) in [(1, "/slow?ms=20"), (2, "/slow?ms=300"), (3, "/")] {
             let begin = wall();
-            let traffic = Traffic::start(proxy.addr, &SIX, "/slow?ms=20");
+            let traffic = Traffic::start(proxy.addr, &SIX, path);
             wait::pass(Duration::from_secs(2));
             engine.kill9();
             wait::pass(Duration::from_secs(1));
@@ -45,6 +46,7 @@ fn an_engine_restarts_with_six_containers_under_traffic() {
                 });
                 proxy.wait_app(name, LIMIT);
             }
+            let well = wall();
             wait::pass(Duration::from_secs(1));
             let tally = traffic.stop();
 
@@ -80,7 +82,7 @@ fn two_containers_swap_addresses_under_traffic() {
         proxy.wait_apps(&pair, LIMIT);
         let begin = wall();
         let traffic = Traffic::start(proxy.addr, &pair, "/slow?ms=20");
-        let mut swaps = 0;
+        let (mut swaps, mut calm) = (0, vec![]);
         for round in 0..10 {
             let before = pair.map(|name| engine.ip(name));
             let order = if round % 2 == 0 { ["ben", "ada"] } else { ["ada", "ben"] };
@@ -89,9 +91,12 @@ fn two_containers_swap_addresses_under_traffic() {
             let after = pair.map(|name| engine.ip(name));
             swaps += usize::from(before[0] == after[1] && before[1] == after[0]);
             proxy.wait_apps(&pair, LIMIT);
-            wait::pass(Duration::from_millis(300));
+            let well = wall();
+            wait::pass(Duration::from_millis(500));
+            calm.push((well, wall()));
         }
         let tally = traffic.stop();
+        assert!(tally.assert_right_within(&pair, &calm) > 0);
         let lost = tally.assert_right_or_waiting(room, &engine.deaths(begin));
         noted(&format!("{swaps} swaps of two addresses: {tally}; {lost} of them cut by a death"));
         assert!(swaps > 0, "the engine never swapped the addresses: the story proves nothing");
@@ -107,7 +112,7 @@ fn another_container_takes_the_old_address() {
         proxy.wait_app("ada", LIMIT);
         let begin = wall();
         let traffic = Traffic::start(proxy.addr, &["ada", "ada", "ben"], "/");
-        let mut taken = 0;
+        let (mut taken, mut calm) = (0, vec![]);
         for _ in 0..5 {
             let old = engine.ip("ada");
             engine.docker(&["kill", "ada"]);
@@ -120,8 +125,12 @@ fn another_container_takes_the_old_address() {
             engine.docker(&["kill", "ada"]);
             engine.docker(&["start", "ada"]);
             proxy.wait_app("ada", LIMIT);
+            let well = wall();
+            wait::pass(Duration::from_millis(500));
+            calm.push((well, wall()));
         }
         let mut tally = traffic.stop();
+        assert!(tally.assert_right_within(&["ada"], &calm) > 0);
         assert!(taken > 0, "the address was never taken over: the story proves nothing");
         // While `ben` does not exist its host is unknown.
         tally.samples.retain(|s| s.app != "ben" || s.outcome != Outcome::Status(404));

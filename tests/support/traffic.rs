@@ -126,6 +126,17 @@ impl Tally {
         right.map(|sample| sample.to).min()
     }
 
+    /// Panics unless each request for `apps` that began and ended within one of `times` was right; gives how
+    /// many there were.
+    #[track_caller]
+    pub fn assert_right_within(&self, apps: &[&str], times: &[(u128, u128)]) -> usize {
+        let within = |s: &&Sample| times.iter().any(|(from, to)| s.from >= *from && s.to <= *to);
+        let calm = self.samples.iter().filter(|s| apps.contains(&s.app.as_str())).filter(within);
+        let bad: Vec<_> = calm.clone().filter(|s| s.outcome != Outcome::Right).take(10).collect();
+        assert!(bad.is_empty(), "not right while all was well: {bad:#?}");
+        calm.count()
+    }
+
     /// Panics unless each answer was right.
     #[track_caller]
     pub fn assert_all_right(&self) {
