@@ -110,13 +110,19 @@ fn sleep_and_park_keep_their_deadlines() {
             let (start, pause) = (Instant::now(), Duration::from_millis(ms));
             runtime::sleep_until(start + pause).unwrap();
             let slept = start.elapsed();
-            assert!(slept >= pause && slept < pause + scaled(Duration::from_millis(80)), "{ms} ms took {slept:?}");
+            assert!(
+                slept >= pause && slept < pause + scaled(Duration::from_millis(80)),
+                "{ms} ms took {slept:?}"
+            );
 
             let (mut parker, _unparker) = runtime::parker();
             let start = Instant::now();
             assert_eq!(parker.park(Some(start + pause)).unwrap(), Parked::TimedOut);
             let parked = start.elapsed();
-            assert!(parked >= pause && parked < pause + scaled(Duration::from_millis(80)), "{ms} ms took {parked:?}");
+            assert!(
+                parked >= pause && parked < pause + scaled(Duration::from_millis(80)),
+                "{ms} ms took {parked:?}"
+            );
         }
     });
 }
@@ -249,7 +255,8 @@ fn panics_are_contained_and_counted() {
         });
         wait_for("a tick after the panic", || ticks.get() > 3);
         assert_eq!(dropped.get(), 1, "destructors run");
-        let caught = std::panic::catch_unwind(|| runtime::on_core_stack(|| panic!("planted on the core's stack")));
+        let caught =
+            std::panic::catch_unwind(|| runtime::on_core_stack(|| panic!("planted on the core's stack")));
         assert!(caught.is_err() && runtime::in_coroutine());
         assert_eq!(runtime::panics() - before, 2);
     });
@@ -291,7 +298,8 @@ fn a_thread_local_is_the_same_before_and_after_every_wait() {
         handle
             .post(move || {
                 for n in 0..coroutines {
-                    let (stale, waits, tell, others) = (stale.clone(), waits.clone(), tell.clone(), others.clone());
+                    let (stale, waits, tell, others) =
+                        (stale.clone(), waits.clone(), tell.clone(), others.clone());
                     runtime::spawn(move || {
                         let thread = std::thread::current().id();
                         for round in 0..scaled(100) {

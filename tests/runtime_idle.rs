@@ -51,7 +51,9 @@ fn an_idle_connection_costs_at_most_300_bytes_of_heap() {
     let limit = runtime::raise_nofile().unwrap();
     let connections = limit.map_or(wanted, |l| wanted.min((l as usize).saturating_sub(200) / 2));
     if connections < wanted {
-        eprintln!("SKIPPED: an_idle_connection_...: {wanted} connections: the limit of descriptors is {limit:?}");
+        eprintln!(
+            "SKIPPED: an_idle_connection_...: {wanted} connections: the limit of descriptors is {limit:?}"
+        );
         assert!(std::env::var_os("TIDEGATE_REQUIRE_ALL").is_none_or(|v| v != "1"), "nothing may be skipped");
         return;
     }

@@ -185,10 +185,11 @@ struct FullBacklog {
 
 impl FullBacklog {
     fn new() -> Self {
-        use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with};
-        let open = || {
-            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap()
+        use rustix::net::{
+            AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
         };
+        let open =
+            || socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
         let listener = open();
         bind(&listener, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
         listen(&listener, 0).unwrap();
@@ -399,7 +400,8 @@ fn a_busy_socket_does_not_starve_the_others() {
         let stop = Rc::new(Cell::new(false));
         let (stopped, stopping) = (stop.clone(), stop.clone());
         runtime::spawn(move || while !stopped.get() && far.write(&[0; 1024], late()).is_ok() {}).unwrap();
-        runtime::spawn(move || while !stopping.get() && near.read(&mut [0; 1024], late()).is_ok() {}).unwrap();
+        runtime::spawn(move || while !stopping.get() && near.read(&mut [0; 1024], late()).is_ok() {})
+            .unwrap();
         let mut worst = Duration::ZERO;
         for _ in 0..50 {
             let until = Instant::now() + Duration::from_millis(2);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use runtime_support::{scaled, start, wait_for};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate::runtime::{self, TcpListener};
 
 struct CountWarnings;
@@ -22,7 +22,8 @@ impl log::Log for CountWarnings {
 
     fn log(&self, record: &log::Record<'_>) {
         let text = record.args().to_string();
-        WARNINGS.fetch_add(usize::from(text.starts_with("cannot accept connections for now")), Ordering::Relaxed);
+        WARNINGS
+            .fetch_add(usize::from(text.starts_with("cannot accept connections for now")), Ordering::Relaxed);
     }
 
     fn flush(&self) {}

@@ -58,13 +58,17 @@ fn every_kind_of_waiter(tell: &Sender<Outcome>) -> usize {
 
 fn stopped_if(wake: Wake, _open_until_now: TcpStream) -> io::Result<()> {
     match wake {
-        Wake::Stopped => runtime::sleep_until(Instant::now()).and(Ok(())).or(Err(io::Error::other("stopped"))),
+        Wake::Stopped => {
+            runtime::sleep_until(Instant::now()).and(Ok(())).or(Err(io::Error::other("stopped")))
+        }
         other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{other:?}"))),
     }
 }
 
 fn full_backlog() -> (Vec<std::os::fd::OwnedFd>, std::net::SocketAddr) {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with};
+    use rustix::net::{
+        AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
+    };
     let open = || socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
     let mut held = vec![open()];
     bind(&held[0], &"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap()).unwrap();
