@@ -523,3 +523,50 @@ fn whoever_accepts_and_hangs_up_is_not_hammered() {
     assert!(server.connections() <= 45, "{} connections in a second", server.connections());
     assert_eq!(watched.reports.states(0), [EngineState::Unverified]);
 }
+
+/// The test runs itself again as a user who may not open the socket: root may open everything.
+#[test]
+fn a_socket_that_may_not_be_opened_is_told_with_its_owner_and_mended_later() {
+    const NAME: &str = "a_socket_that_may_not_be_opened_is_told_with_its_owner_and_mended_later";
+    const AGAIN: &str = "TIDEGATE_TEST_DENIED";
+    if let Some(path) = std::env::var_os(AGAIN) {
+        return denied(Path::new(&path));
+    }
+    let _turn = alone();
+    let engine = engine();
+    let mode = |mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(engine.socket(), permissions).unwrap();
+    };
+    mode(0o600);
+    let marker = engine.dir.0.join("told");
+    std::fs::set_permissions(&engine.dir.0, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let mut user = std::process::Command::new("setpriv");
+    user.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    user.arg(std::env::current_exe().unwrap()).args(["--exact", NAME, "--nocapture"]);
+    let spawned = user.env(AGAIN, engine.socket()).env("TIDEGATE_TEST_MARKER", &marker).spawn();
+    let mut child = match spawned {
+        Ok(child) if rustix::process::geteuid().is_root() => child,
+        _ => return docker_support::skip(NAME, "needs root and setpriv"),
+    };
+    until("the other user is told, or can't run this file", || {
+        marker.exists() || child.try_wait().unwrap().is_some()
+    });
+    if !marker.exists() {
+        return docker_support::skip(NAME, "another user cannot run this test's file");
+    }
+    mode(0o666);
+    assert!(child.wait().unwrap().success());
+}
+
+fn denied(path: &Path) {
+    let watched = watch(path);
+    let (reason, _, next) = watched.reports.wait("denied", 0, |report| match report {
+        Report::State { state: EngineState::Denied, reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    assert!(reason.contains("belongs to user root, group root (0), mode 0600"), "{reason}");
+    assert!(reason.contains("I am user 65534") && reason.contains("--group-add 0"), "{reason}");
+    std::fs::write(std::env::var_os("TIDEGATE_TEST_MARKER").unwrap(), "").unwrap();
+    watched.reports.state(next, &EngineState::Ready);
+}
