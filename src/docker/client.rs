@@ -55,11 +55,21 @@ impl Client {
         &self.url
     }
 
-    /// `GET path`; the whole call may take `timeout`, and the body at most `ENGINE_ANSWER_BYTES`.
+    /// `GET path`; one try may take `timeout`, and the body at most `ENGINE_ANSWER_BYTES`. A connection that
+    /// breaks is tried once more.
     ///
     /// # Errors
     /// [`CallError`]: any status but 200 is one.
     pub fn get(&self, path: &str, timeout: Duration) -> Result<Answer, CallError> {
+        match self.get_once(path, timeout) {
+            // The engine may have closed an idle connection in the very moment it was taken again. Asking
+            // twice does no harm, and a break that lasts comes back as the same error.
+            Err(CallError::Io(_)) => self.get_once(path, timeout),
+            result => result,
+        }
+    }
+
+    fn get_once(&self, path: &str, timeout: Duration) -> Result<Answer, CallError> {
         let request = self.agent.get(format!("http://localhost{path}"));
         let response = request.config().timeout_global(Some(timeout)).build().call()?;
         Answer::read(response)

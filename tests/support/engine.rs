@@ -183,7 +183,7 @@ impl<'r> Engine<'r> {
     }
 
     /// Makes the image `app`: one static binary, nothing is pulled.
-    fn import(&self) {
+    pub fn import(&self) {
         let dir = self.room.dir.join("bin");
         std::fs::copy(app::binary(), dir.join("app")).expect("the app's binary");
         let tar = dir.join("app.tar").to_string_lossy().into_owned();
