@@ -78,6 +78,12 @@ pub const GATE_WAITERS_PER_CORE: usize = 512;
 /// Messages to the control thread. Engines send one per container change; a full queue slows the engine's
 /// supervisor, never its reader.
 pub const CONTROL_QUEUE: usize = 4_096;
+/// Messages applied before a snapshot is published, so that a flood can't hold the first of them back.
+pub const CONTROL_BATCH: usize = 512;
+/// How soon a core that was too busy to be told of a snapshot is told again.
+pub const TELL_AGAIN: Duration = Duration::from_millis(5);
+/// Between two looks of a core at leases to give back and idle connections to close.
+pub const CORE_TICK: Duration = Duration::from_secs(1);
 /// Events read from an engine and not yet handled; beyond it the stream is reopened with `since`.
 pub const ENGINE_EVENTS: usize = 8_192;
 /// Bytes of one JSON answer of an engine: 1,000 containers take some 3 MB.
@@ -149,6 +155,8 @@ pub const WORKERS: usize = 256;
 pub const LABEL_BYTES: usize = 64 * 1024;
 /// Labels of one container that are looked at.
 pub const LABELS: usize = 1_000;
+/// Time that the end of the program waits for the log's writer.
+pub const LOG_FLUSH: Duration = Duration::from_secs(1);
 /// Log lines waiting for the writer thread; beyond it lines are dropped, counted and said.
 pub const LOG_QUEUE: usize = 4_096;
 /// Aliases of one container.

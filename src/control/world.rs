@@ -45,6 +45,8 @@ struct EngineView {
     explicit_only: bool,
     state: EngineState,
     reason: String,
+    /// Its supervisor has reported at all.
+    heard: bool,
     /// A list was reconciled at least once.
     listed: bool,
     containers: BTreeMap<String, Seen>,
@@ -213,9 +215,10 @@ impl World {
     }
 
     fn unknown(&self) -> Unknown {
-        // Before the first list, and unless a try to connect has failed, nobody can know what is not there.
+        // Before the first list nobody can know what is not there. An engine that can't be reached is not
+        // waited for.
         let unlisted = |engine: &&EngineView| {
-            matches!(engine.state, EngineState::Connecting | EngineState::Unverified) && !engine.listed
+            !engine.listed && (!engine.heard || engine.state == EngineState::Unverified)
         };
         if let Some(engine) = self.engines.iter().find(unlisted) {
             return Unknown::Wait(
@@ -244,7 +247,7 @@ impl World {
         self.problems = problems;
     }
 
-    fn say_routes(&mut self, routes: &BTreeMap<Arc<str>, (Candidate, Target)>) {
+    fn say_routes(&mut self, routes: &merge::Winners<Target>) {
         let mut shown = BTreeMap::new();
         for (alias, (candidate, target)) in routes {
             let line = match target {
@@ -289,6 +292,7 @@ impl EngineView {
             explicit_only: setup.explicit_only,
             state: EngineState::Connecting,
             reason: "not reached yet".into(),
+            heard: false,
             listed: false,
             containers: BTreeMap::new(),
             own_networks: None,
@@ -296,18 +300,12 @@ impl EngineView {
     }
 
     fn enter(&mut self, state: EngineState, reason: String) -> bool {
-        if self.state == state && self.reason == reason {
+        let first = !std::mem::replace(&mut self.heard, true);
+        if !first && self.state == state && self.reason == reason {
             return false;
         }
-        let name = &self.name;
-        match &state {
-            EngineState::Ready | EngineState::Unverified | EngineState::Connecting => {
-                log::info!("engine {name}: {reason}");
-            }
-            EngineState::Slow | EngineState::Lost | EngineState::Stale { .. } | EngineState::Denied => {
-                log::warn!("engine {name}: {reason}");
-            }
-        }
+        // The supervisor has logged it for people.
+        log::debug!("engine {}: {:?} → {state:?}: {reason}", self.name, self.state);
         self.state = state;
         self.reason = reason;
         true

@@ -162,7 +162,8 @@ fn forms(name: &str, running: bool, aliases: &str) -> String {
         "<form method=\"post\" action=\"/{action}\"><input type=\"hidden\" name=\"name\" value=\"{name}\">\
          <button>{word}</button></form>\
          <form method=\"post\" action=\"/relabel\"><input type=\"hidden\" name=\"name\" value=\"{name}\">\
-         <input name=\"aliases\" value=\"{aliases}\" aria-label=\"aliases of {name}\" required maxlength=\"200\">\
+         <input name=\"aliases\" value=\"{aliases}\" aria-label=\"aliases of {name}\" required \
+         maxlength=\"{ALIASES_BYTES}\">\
          <button>Relabel</button></form>"
     )
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::http::fields::{CDN_LOOP, REQUEST_ID, request_field_ends_here, response_field_ends_here};
 use crate::http::head::{Field, Version, is_token, list, trim_ows};
+use crate::http::host::{HostParts, parse_host};
 use crate::http::request::{Body, Request};
 use crate::http::response::{Response, ResponseBody, is_bodiless};
 use crate::http::status::status_text;
@@ -16,7 +17,8 @@ pub struct Forward<'a> {
     pub client: IpAddr,
     /// `http` or `https`: how the client came.
     pub scheme: &'static str,
-    /// The port the client came to.
+    /// The port of our listener. Told only if the client named no host, for behind a mapped port it isn't the
+    /// one that the client knows.
     pub local_port: u16,
     /// Goes on as `X-Request-Id` if the client sent none; not written if empty.
     pub request_id: &'a str,
@@ -83,12 +85,22 @@ fn write_client(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
         write::field(out, b"X-Forwarded-Host", req.host);
     }
     out.extend_from_slice(b"X-Forwarded-Port: ");
-    write::decimal(out, u64::from(fwd.local_port));
+    write::decimal(out, u64::from(client_side_port(req, fwd)));
     out.extend_from_slice(b"\r\n");
     write::field(out, b"X-Forwarded-Method", req.method.as_bytes());
     write::field(out, b"X-Forwarded-Uri", req.target.path_and_query());
     if is_token(fwd.instance.as_bytes()) {
         write::field(out, b"CDN-Loop", fwd.instance.as_bytes());
+    }
+}
+
+/// The port of the URL that the client asked for.
+fn client_side_port(req: &Request<'_>, fwd: &Forward<'_>) -> u16 {
+    match parse_host(req.host) {
+        Ok(HostParts { port: Some(port), .. }) => port,
+        Ok(_) if fwd.scheme == "https" => 443,
+        Ok(_) => 80,
+        Err(_) => fwd.local_port,
     }
 }
 

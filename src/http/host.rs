@@ -16,8 +16,8 @@ pub struct HostParts<'b> {
 
 /// Checks and splits `host[:port]`.
 ///
-/// Names are letters, digits, `-`, `.`, `_` and `~`; the rest of RFC 3986's reg-name (`%41`, `*`, `,` …) names
-/// no host that could be reached and is refused, since routes, logs and `X-Forwarded-Host` read it.
+/// Names are letters, digits, `-`, `.`, `_` and `~`; the rest of RFC 3986's reg-name (`%41`, `*`, `,` …)
+/// names no host that could be reached and is refused, since routes, logs and `X-Forwarded-Host` read it.
 ///
 /// # Errors
 /// 400 for an empty name, any other character, user information, a bad address or port, or more than

@@ -102,7 +102,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
         Ok(answered) => answered,
         Err(outcome) => {
             sent.abandon();
-            return outcome.unwrap_or_else(|state| failed(state));
+            return outcome.unwrap_or_else(failed);
         }
     };
     sent.abandon();

@@ -1,7 +1,7 @@
 //! A panic ends what panicked and nothing else: it is caught, counted, and logged with its place.
 
 use std::any::Any;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -29,14 +29,19 @@ pub(crate) fn install_hook() {
     HOOK.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let core = super::current();
-            if core == super::CoreId::NONE || log::max_level() == log::LevelFilter::Off {
-                return previous(info);
-            }
-            let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-            log::error!("panic on core {core} at {place}: {}", message(info.payload()));
+            // A backtrace or a log line may take more stack than a coroutine has left.
+            super::on_core_stack(|| tell(info, &*previous));
         }));
     });
+}
+
+fn tell(info: &PanicHookInfo<'_>, previous: &dyn Fn(&PanicHookInfo<'_>)) {
+    let core = super::current();
+    if core == super::CoreId::NONE || log::max_level() == log::LevelFilter::Off {
+        return previous(info);
+    }
+    let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    log::error!("panic on core {core} at {place}: {}", message(info.payload()));
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// What the server is to send.
 pub(super) enum Answer {
     Json(u16, Value),
-    Text(u16, &'static str),
+    Text(u16, String),
     /// 204 or 304.
     Empty(u16),
     Events(Subscription),
@@ -93,7 +93,7 @@ impl Shared {
         let key = route.container.as_str();
         let gateway = self.world.with(|w| w.subnet.gateway());
         match route.call {
-            Call::Ping => Answer::Text(200, "OK"),
+            Call::Ping => Answer::Text(200, "OK".into()),
             Call::Version => Answer::Json(200, json::version(&self.options)),
             Call::Info => {
                 Answer::Json(200, self.world.with(|w| json::info(&self.options, w.containers.iter())))
@@ -116,17 +116,18 @@ impl Shared {
     fn check_version(&self, route: &Route<'_>) -> Option<Answer> {
         let asked = route.version?;
         let (max, min) = (&self.options.api_version, &self.options.min_api_version);
-        let message = if number(asked) > number(max) {
-            format!("client version {asked} is too new. Maximum supported API version is {max}")
-        } else if number(asked) < number(min) {
-            format!(
-                "client version {asked} is too old. Minimum supported API version is {min}, \
-                 please upgrade your client to a newer version"
-            )
-        } else {
-            return None;
-        };
-        Some(error(400, message))
+        if number(asked) > number(max) {
+            let message =
+                format!("client version {asked} is too new. Maximum supported API version is {max}");
+            return Some(error(400, message));
+        }
+        if number(asked) < number(min) {
+            // To clients this old Docker speaks plain text.
+            let advice = "please upgrade your client to a newer version";
+            let facts = format!("client version {asked} is too old. Minimum supported API version is {min}");
+            return Some(Answer::Text(400, format!("{facts}, {advice}\n")));
+        }
+        None
     }
 
     /// Newest first, as Docker lists.
@@ -156,7 +157,9 @@ fn subscription(route: &Route<'_>) -> Answer {
     };
     match (time("since"), time("until"), filter) {
         (Ok(since), Ok(until), Some(filter)) => Answer::Events(Subscription { since, until, filter }),
-        (Err(text), _, _) | (_, Err(text), _) => error(400, format!("failed to parse value as time: {text}")),
+        (Err(text), _, _) | (_, Err(text), _) => {
+            error(500, format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        }
         (_, _, None) => error(400, "invalid filter"),
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn whoami(request: &Request) -> Response {
         rows.push_str(&format!("<tr><th>{}</th><td>{}</td></tr>\n", escape(name), escape(value)));
     }
     let body = format!(
-        "<h1>{}</h1>\n<table>\n{facts}</table>\n<h2>Header fields as they arrived</h2>\n<table>\n{rows}</table>\n",
+        "<h1>{}</h1>\n<table>\n{facts}</table>\n\
+         <h2>Header fields as they arrived</h2>\n<table>\n{rows}</table>\n",
         escape(&host.name)
     );
     Response::html(200, document(&escape(&host.name), &body))

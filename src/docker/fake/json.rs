@@ -200,12 +200,13 @@ fn summary_ports(container: &Container) -> Value {
         let (number, protocol) = port.split_once('/').unwrap_or((&port, "tcp"));
         let private: u16 = number.parse().unwrap_or(0);
         let public = container.spec.published.iter().find(|(p, _)| *p == private && protocol == "tcp");
-        ports.push(match public {
-            Some((_, public)) => {
-                json!({ "IP": "0.0.0.0", "PrivatePort": private, "PublicPort": public, "Type": protocol })
-            }
-            None => json!({ "PrivatePort": private, "Type": protocol }),
-        });
+        match public {
+            // Docker lists a published port twice.
+            Some((_, public)) => ports.extend(["0.0.0.0", "::"].map(
+                |ip| json!({ "IP": ip, "PrivatePort": private, "PublicPort": public, "Type": protocol }),
+            )),
+            None => ports.push(json!({ "PrivatePort": private, "Type": protocol })),
+        }
     }
     Value::Array(ports)
 }
@@ -217,8 +218,9 @@ fn bindings(container: &Container, all: bool) -> Value {
         map.extend(exposed(container).into_iter().map(|port| (port, Value::Null)));
     }
     for (private, public) in &container.spec.published {
-        let ip = if all { "0.0.0.0" } else { "" };
-        map.insert(format!("{private}/tcp"), json!([{ "HostIp": ip, "HostPort": public.to_string() }]));
+        let ips: &[&str] = if all { &["0.0.0.0", "::"] } else { &[""] };
+        let bind = |ip: &&str| json!({ "HostIp": ip, "HostPort": public.to_string() });
+        map.insert(format!("{private}/tcp"), ips.iter().map(bind).collect());
     }
     Value::Object(map)
 }

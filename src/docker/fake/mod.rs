@@ -6,7 +6,8 @@
 //! `/v1.41`:
 //!
 //! `GET|HEAD /_ping` · `GET /version`, `/info`, `/events?since&until&filters`, `/containers/json?all`,
-//! `/containers/{id}/json` · `POST /containers/{id}/start|stop|kill|restart` · `DELETE /containers/{id}?force`
+//! `/containers/{id}/json` · `POST /containers/{id}/start|stop|kill|restart` ·
+//! `DELETE /containers/{id}?force`
 //!
 //! It runs on std threads of its own and must not be called from a core.
 

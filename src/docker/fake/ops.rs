@@ -169,16 +169,19 @@ impl Shared {
         if let Some(run) = &container.run {
             self.pages.close(run);
         }
-        self.world.with(|w| w.container_event(id, "die", &[("exitCode", &code.to_string())]));
+        let finished = self.world.with(|w| {
+            let at = w.events.tick();
+            w.container_event(id, "die", &[("exitCode", &code.to_string())]);
+            at
+        });
         if !matches!(how, End::Orphan) {
             clock::pause(self.options.release_after);
         }
         self.world.with(|w| {
-            let at = w.events.tick();
             release(w, id, |c| {
                 c.status = Status::Exited;
                 c.exit_code = code;
-                c.finished_at = Some(at);
+                c.finished_at = Some(finished);
                 c.stopped_by_hand = !matches!(how, End::Orphan);
             });
             w.network_event(id, "disconnect");

@@ -234,7 +234,7 @@ impl Conversation<'_> {
     fn encode(&self, message: &Message, answer: Answer) -> Vec<u8> {
         let (status, kind, body) = match answer {
             Answer::Json(status, value) => (status, "application/json", format!("{value}\n").into_bytes()),
-            Answer::Text(status, text) => (status, "text/plain; charset=utf-8", text.as_bytes().to_vec()),
+            Answer::Text(status, text) => (status, "text/plain; charset=utf-8", text.into_bytes()),
             Answer::Empty(status) => (status, "", Vec::new()),
             Answer::Events(_) => (500, "", Vec::new()),
         };

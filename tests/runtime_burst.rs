@@ -1,0 +1,87 @@
+//! A burst of coroutines leaves nothing behind. Alone in its program: it measures the process.
+#![allow(clippy::disallowed_methods)] // tests measure deadlines
+
+mod runtime_support;
+
+use std::cell::Cell;
+use std::fs;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use runtime_support::{on_a_core, scaled};
+use tidegate::runtime;
+
+/// At once.
+const WAVE: usize = 10_000;
+const WAVES: usize = 10;
+
+#[test]
+fn a_hundred_thousand_coroutines_leave_no_mapping_and_no_memory_behind() {
+    on_a_core(|| {
+        let before = measure();
+        let mut peak = 0;
+        for _ in 0..WAVES {
+            peak = peak.max(wave(scaled(WAVE)));
+        }
+        assert!(peak >= scaled(WAVE), "only {peak} mappings at the peak: they were not there at once");
+        settle(&before);
+    });
+}
+
+/// Runs `count` coroutines that are all alive at once; gives the mappings while they are.
+fn wave(count: usize) -> usize {
+    let (running, go) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+    for _ in 0..count {
+        let (running, go) = (running.clone(), go.clone());
+        let work = move || {
+            running.set(running.get() + 1);
+            while !go.get() {
+                runtime::sleep_until(runtime::now() + Duration::from_millis(5)).unwrap();
+            }
+            running.set(running.get() - 1);
+        };
+        runtime::spawn(work).unwrap_or_else(|e| panic!("after {} coroutines: {e}", runtime::coroutines()));
+    }
+    while running.get() < count {
+        runtime::yield_now();
+    }
+    assert_eq!(runtime::coroutines(), count + 1);
+    let mappings = measure().mappings;
+    go.set(true);
+    while running.get() > 0 {
+        runtime::sleep_until(runtime::now() + Duration::from_millis(1)).unwrap();
+    }
+    mappings
+}
+
+#[derive(Debug)]
+struct Measure {
+    mappings: usize,
+    resident: usize,
+}
+
+fn measure() -> Measure {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: usize = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    Measure { mappings: maps.lines().count(), resident: kilobytes * 1024 }
+}
+
+/// Two mappings for each of the 16 stacks that an idle core keeps, and some of the allocator's.
+const MAPPINGS: usize = 2 * 16 + 8;
+const BYTES: usize = 1024 * 1024;
+
+/// Waits until mappings and memory are what they were.
+fn settle(before: &Measure) {
+    let end = Instant::now() + scaled(Duration::from_secs(15));
+    loop {
+        let now = measure();
+        println!("before {before:?}, now {now:?}");
+        if now.mappings <= before.mappings + MAPPINGS && now.resident <= before.resident + BYTES {
+            return;
+        }
+        assert!(Instant::now() < end, "before {before:?}, still {now:?}");
+        runtime::sleep_until(runtime::now() + Duration::from_millis(50)).unwrap();
+    }
+}
