@@ -1,7 +1,7 @@
 //! The rules that look at one file at a time.
 
 use crate::findings::Finding;
-use crate::layers::{FILE_LINES, FUNCTION_LINES, PRINTS, SCRIPTED, TEST_FILE_LINES, UNSAFE};
+use crate::layers::{FILE_LINES, FUNCTION_LINES, PRINTS, SCRIPTED, TEST_FILE_LINES, UNSAFE, UNSAFE_TESTS};
 use crate::tokens;
 use crate::tree::{Files, attributes, only_in_tests};
 use proc_macro2::TokenTree;
@@ -55,7 +55,8 @@ fn file_length(path: &Path, text: &str) -> Option<Finding> {
 
 /// The word `unsafe` and the lint's name are for a few modules only.
 fn unsafety(path: &Path, text: &str) -> Vec<Finding> {
-    if module_of(path).is_some_and(|module| UNSAFE.contains(&module)) {
+    let may = module_of(path).is_some_and(|module| UNSAFE.contains(&module));
+    if may || path.to_string_lossy().starts_with(UNSAFE_TESTS) {
         return vec![];
     }
     let Ok(stream) = proc_macro2::TokenStream::from_str(text) else { return vec![] };
