@@ -56,7 +56,7 @@ fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
         };
         match forward(client, &request, rest, reached, &id) {
             Outcome::Done(after, rest) => return (after, rest),
-            Outcome::Own(own) => return (answer_and_close(client, &request, &own, &id), Vec::new()),
+            Outcome::Own(own) => return own_answer(client, &request, rest, &own, &id),
             Outcome::NothingHeard if !retried => retried = true,
             Outcome::NothingHeard => {
                 let own = Own::new(502, "the connection was closed before an answer, twice");
