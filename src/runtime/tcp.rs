@@ -139,8 +139,11 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 fn linger(stream: TcpStream, deadline: Instant, mut left: usize) {
     stream.when_readable(Some(deadline), move |stream, wake| {
+        if wake != Wake::Ready {
+            return;
+        }
         let mut waste = [0; 16 * 1024];
-        while wake == Wake::Ready {
+        loop {
             match stream.try_read(&mut waste) {
                 Ok(Some(0)) | Err(_) => return,
                 Ok(Some(n)) if n >= left => return,
