@@ -169,7 +169,7 @@ impl Recorder {
                 }
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited in vain: {what}; reports: {:#?}", &all[from.min(all.len())..]);
+            assert!(!left.is_zero(), "waited in vain: {what}; reports: {:?}", &all[from.min(all.len())..]);
             all = self.all.1.wait_timeout(all, left).unwrap().0;
         }
     }
