@@ -78,6 +78,12 @@ pub const GATE_WAITERS_PER_CORE: usize = 512;
 /// Messages to the control thread. Engines send one per container change; a full queue slows the engine's
 /// supervisor, never its reader.
 pub const CONTROL_QUEUE: usize = 4_096;
+/// Messages applied before a snapshot is published, so that a flood can't hold the first of them back.
+pub const CONTROL_BATCH: usize = 512;
+/// How soon a core that was too busy to be told of a snapshot is told again.
+pub const TELL_AGAIN: Duration = Duration::from_millis(5);
+/// Between two looks of a core at leases to give back and idle connections to close.
+pub const CORE_TICK: Duration = Duration::from_secs(1);
 /// Events read from an engine and not yet handled; beyond it the stream is reopened with `since`.
 pub const ENGINE_EVENTS: usize = 8_192;
 /// Bytes of one JSON answer of an engine: 1,000 containers take some 3 MB.
@@ -149,6 +155,8 @@ pub const WORKERS: usize = 256;
 pub const LABEL_BYTES: usize = 64 * 1024;
 /// Labels of one container that are looked at.
 pub const LABELS: usize = 1_000;
+/// Time that the end of the program waits for the log's writer.
+pub const LOG_FLUSH: Duration = Duration::from_secs(1);
 /// Log lines waiting for the writer thread; beyond it lines are dropped, counted and said.
 pub const LOG_QUEUE: usize = 4_096;
 /// Aliases of one container.
@@ -192,3 +200,27 @@ pub const ENGINE_INSPECT_AGAIN: Duration = Duration::from_millis(50);
 pub const ENGINE_BACKOFF: Duration = Duration::from_secs(5);
 /// Calls on one engine's shared client at once: some engines under one address, each with its workers.
 pub const ENGINE_LEASES: u32 = 256;
+/// Time for one connect to an engine's socket: a Unix socket accepts at once unless its backlog is full.
+pub const ENGINE_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pauses between tries once a socket has appeared: it is there when it is bound; that it listens comes a
+/// moment later.
+pub const ENGINE_SETTLE: [Duration; 5] = [
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(4),
+    Duration::from_millis(8),
+    Duration::from_millis(16),
+];
+/// Time that stopping a supervisor waits for its threads; one that is within a call ends with it.
+pub const ENGINE_STOP_WAIT: Duration = Duration::from_secs(1);
+/// Time that a name's addresses are believed. Containers move; a resolver on the same host answers in
+/// microseconds.
+pub const DNS_KEPT: Duration = Duration::from_secs(5);
+/// Time that a name's failure is believed, or every request would ask again.
+pub const DNS_FAILURE_KEPT: Duration = Duration::from_secs(1);
+/// Between two trims of a core's stacks.
+pub const STACK_TRIM_EVERY: Duration = Duration::from_secs(1);
+/// The first pause of an accept without descriptors; doubles up to the longest.
+pub const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest pause of an accept without descriptors: a connection that ends frees one.
+pub const ACCEPT_LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -4,7 +4,6 @@
 //! `RUST_LOG` is honoured (env_logger's grammar), the default is `info`. Levels: `error` something is lost,
 //! `warn` a person should look, `info` what changed, `debug` every transition, `trace` every wait.
 
-use crate::limits::LOG_QUEUE;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -20,12 +19,12 @@ enum Item {
     Flush(Sender<()>),
 }
 
-/// Starts the writer thread and installs the logger. A second call does nothing.
+/// Starts the writer thread and installs the logger, with room for `queue` lines. A second call does nothing.
 ///
 /// # Errors
 /// If the writer thread can't be started.
-pub fn init() -> io::Result<()> {
-    let (sender, receiver) = bounded(LOG_QUEUE);
+pub fn init(queue: usize) -> io::Result<()> {
+    let (sender, receiver) = bounded(queue);
     if QUEUE.set(sender.clone()).is_err() {
         return Ok(());
     }
@@ -37,13 +36,12 @@ pub fn init() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until all lines logged before are written, at most a second.
-pub fn flush() {
+/// Waits until all lines logged before are written, at most `patience` to be heard and as long again.
+pub fn flush(patience: Duration) {
     let Some(queue) = QUEUE.get() else { return };
     let (done, wait) = bounded(1);
-    let second = Duration::from_secs(1);
-    if queue.send_timeout(Item::Flush(done), second).is_ok() {
-        let _ = wait.recv_timeout(second);
+    if queue.send_timeout(Item::Flush(done), patience).is_ok() {
+        let _ = wait.recv_timeout(patience);
     }
 }
 

@@ -65,7 +65,7 @@ fn every_key_of_the_table_stands_in_the_example_with_meaning_unit_and_default() 
     let lines: Vec<&str> = text.lines().collect();
     for name in names {
         let is_key = |line: &&str| line.trim_start().trim_start_matches('#').starts_with(&format!("{name}:"));
-        let at = lines.iter().position(|line| is_key(line));
+        let at = lines.iter().position(is_key);
         let at = at.unwrap_or_else(|| panic!("{name} is not in the example"));
         let comment: Vec<&str> = lines[..at].iter().rev().take_while(|l| l.contains("# ")).copied().collect();
         assert!(!comment.is_empty(), "{name} has no comment");

@@ -1,9 +1,9 @@
 //! Hostile files: no panic, no long wait, no growth.
-#![allow(clippy::disallowed_methods)] // tests measure deadlines
 
+use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidegate::config::labels::decode_route;
 use tidegate::config::{FileChoice, Sources, example, load};
 use tidegate::error::{Place, Problem};
@@ -35,10 +35,11 @@ impl Files {
             "DOCKER_HOST" => Some("unix:///x".into()),
             _ => None,
         };
-        let start = Instant::now();
+        let start = cpu_time();
         let loaded =
             load(&Sources { file: FileChoice::Explicit(self.main.clone()), env: &env, http_addr: None });
-        (loaded.err().unwrap_or_default(), start.elapsed())
+        let time = cpu_time() - start;
+        (loaded.err().unwrap_or_default(), time)
     }
 }
 
@@ -46,6 +47,12 @@ impl Drop for Files {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// What this thread has worked: the machine's other load does not count.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 const INCLUDE: &[u8] = b"providers: {include: [routes.yml]}\n";
@@ -129,10 +136,8 @@ fn text(rng: &mut Rng, base: &[u8]) -> Vec<u8> {
             out.extend_from_slice(PIECES[rng.below(PIECES.len() as u64) as usize].as_bytes());
         }),
         _ => {
-            let start = rng.below(base.len() as u64) as usize;
-            let length = rng.below(600) as usize;
-            out.extend_from_slice(&base[start..base.len().min(start + length)]);
-            for _ in 0..=rng.below(6) {
+            out.extend_from_slice(base);
+            for _ in 0..rng.below(4) {
                 let piece = PIECES[rng.below(PIECES.len() as u64) as usize].as_bytes();
                 let at = rng.below(out.len() as u64 + 1) as usize;
                 let end = (at + rng.below(6) as usize).min(out.len());
@@ -147,11 +152,11 @@ fn text(rng: &mut Rng, base: &[u8]) -> Vec<u8> {
 fn twenty_thousand_texts_end_quickly_and_without_a_panic() {
     let seed = std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(4);
     let (files, mut rng) = (Files::new("random"), Rng::new(seed));
-    let base: String = example().lines().map(|line| line.replacen('#', "", 1) + "\n").collect();
-    let start = Instant::now();
+    let base = uncommented_example();
+    let start = cpu_time();
     let (mut slowest, mut good) = (Duration::ZERO, 0);
     for count in 0..10_000 {
-        let (main, routes) = (text(&mut rng, base.as_bytes()), text(&mut rng, base.as_bytes()));
+        let (main, routes) = (text(&mut rng, base[0].as_bytes()), text(&mut rng, base[1].as_bytes()));
         for (main, routes) in [(main.as_slice(), [].as_slice()), (INCLUDE, routes.as_slice())] {
             let result = std::panic::catch_unwind(|| files.load(main, routes));
             let (problems, time) = result.unwrap_or_else(|_| {
@@ -162,9 +167,9 @@ fn twenty_thousand_texts_end_quickly_and_without_a_panic() {
             slowest = slowest.max(time);
         }
     }
-    let total = start.elapsed();
+    let total = cpu_time() - start;
     eprintln!("20,000 texts in {total:?}, the slowest in {slowest:?}, {good} without a problem");
-    assert!(total < Duration::from_secs(60), "20,000 texts took {total:?}");
+    assert!(total < Duration::from_secs(30), "20,000 texts took {total:?}");
     assert!(slowest < Duration::from_secs(2), "one text took {slowest:?}");
     assert!((100..19_000).contains(&good), "{good} good texts: the mixture tests nothing");
 }
@@ -185,6 +190,17 @@ fn ten_thousand_labels_do_not_panic() {
     }
 }
 
+/// The example's main file and its route file, without comments.
+fn uncommented_example() -> [String; 2] {
+    let example = example();
+    let (main, routes) = example.split_once("# --- routes.yml ---").unwrap();
+    let is_key = |line: &&str| !line.trim_start().starts_with("# ") && !line.trim().is_empty();
+    let uncommented = |text: &str| -> String {
+        text.lines().filter(is_key).map(|line| line.replacen('#', "", 1) + "\n").collect()
+    };
+    [uncommented(main), uncommented(routes)]
+}
+
 /// Loads `routes` as an included file: there must be a problem, with `message` in the first, soon.
 fn bomb(name: &str, routes: &str, message: &str) {
     let files = Files::new(name);
@@ -192,6 +208,7 @@ fn bomb(name: &str, routes: &str, message: &str) {
     let first = problems.first().unwrap_or_else(|| panic!("{name} was taken"));
     assert!(first.message.contains(message), "{name}: {first}");
     assert!(matches!(first.place, Place::File { .. }), "{name}: {first}");
+    eprintln!("{name}: {} bytes took {time:?}", routes.len());
     assert!(time < Duration::from_secs(10), "{name} took {time:?}");
     assert!(problems.len() <= limits::CONFIG_PROBLEMS + 1);
 }
@@ -222,8 +239,11 @@ fn a_long_text_named_often_ends_at_the_limit_of_bytes() {
 
 #[test]
 fn deep_nesting_ends_at_the_limit_of_depth() {
-    bomb("deep-flow", &"[".repeat(1_000_000), "nested more than 64 levels deep");
-    bomb("deep-maps", &"{a: ".repeat(500_000), "nested more than 64 levels deep");
+    // The parser looks far ahead, and has a limit of its own.
+    bomb("deep-flow", &"[".repeat(1_000_000), "recursion limit exceeded");
+    let balanced = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    bomb("deep-balanced", &balanced, "nested more than 64 levels deep");
+    bomb("deep-maps", &"{a: ".repeat(500_000), "recursion limit exceeded");
     bomb("deep-block", &"- ".repeat(1_000_000), "nested more than 64 levels deep");
     bomb("deep-keys", &"? ".repeat(1_000_000), "nested more than 64 levels deep");
     let indented: String = (0..1000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
@@ -255,8 +275,8 @@ fn four_megabytes_end_soon() {
     bomb("one-text", &format!("a: {{host: {}}}", &fill("h")[20..]), "expected an IP address or a name");
     bomb("one-quote", &format!("\"{}", &fill("\\")[20..]), "not YAML");
     bomb("brackets", &fill("]"), "not YAML");
-    bomb("tabs", &format!("a:\n{}", &fill("\t")[20..]), "not YAML");
-    bomb("anchors", &fill("&"), "not YAML");
+    bomb("tabs", &format!("a:\n{}b", &fill("\t")[20..]), "tabs disallowed");
+    bomb("anchors", &fill("&a "), "not YAML");
     bomb("colons", &fill(": "), "nested more than 64 levels deep");
 }
 

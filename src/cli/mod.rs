@@ -7,6 +7,7 @@ mod args;
 use crate::app::{App, End};
 use crate::config::{self, FileChoice, Loaded, Sources};
 use crate::error::Problem;
+use crate::limits::{LOG_FLUSH, LOG_QUEUE};
 use crate::{demo, logging};
 use args::Command;
 use std::ffi::OsString;
@@ -111,12 +112,12 @@ fn demo(http_addr: Option<String>) -> ExitCode {
 
 /// Starts the log, runs `f`, and writes what is still queued.
 fn with_log(f: impl FnOnce() -> ExitCode) -> ExitCode {
-    if let Err(error) = logging::init() {
+    if let Err(error) = logging::init(LOG_QUEUE) {
         eprintln!("tidegate: the log can't be started: {error}");
         return ExitCode::FAILURE;
     }
     let code = f();
-    logging::flush();
+    logging::flush(LOG_FLUSH);
     code
 }
 

@@ -139,12 +139,14 @@ fn says_no_target(fields: &Section) -> bool {
 /// Whether something at or within `place` is wrong already: then what is missing may be what was wrong.
 fn is_told(problems: &[Problem], place: &Place) -> bool {
     let Place::File { key: outer, .. } = place else { return false };
-    problems.iter().any(|problem| match &problem.place {
-        Place::File { key, .. } => key
-            .strip_prefix(outer.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])),
-        _ => false,
-    })
+    // Of too many problems some are only counted: it may be among them.
+    problems.len() >= limits::CONFIG_PROBLEMS
+        || problems.iter().any(|problem| match &problem.place {
+            Place::File { key, .. } => key
+                .strip_prefix(outer.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])),
+            _ => false,
+        })
 }
 
 fn engines(root: &Section, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) -> Vec<EngineConfig> {

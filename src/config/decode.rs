@@ -223,6 +223,8 @@ impl<'a> Decoder<'a> {
             let value = match &key.kind {
                 Kind::Section(keys) => Some(Value::Section(decoder.pairs(&[], keys, key.name))),
                 _ if key.default.is_empty() => None,
+                // The short way for what every route and engine has.
+                Kind::Leaf(leaf) => leaf::convert(*leaf, key.default, true).ok().map(Value::Leaf),
                 kind => {
                     let node = tree::parse(key.default).root;
                     node.and_then(|node| decoder.value(&node, kind, key.name)).map(|located| located.value)

@@ -25,18 +25,18 @@ const ROUTES_HEAD: &str = "
 /// The text of `config/example.yaml`: every key of the table, all but the sections commented out.
 pub fn example() -> String {
     let mut out = String::from(HEAD);
-    keys(&mut out, schema::ROOT, 0, false);
+    keys(&mut out, schema::ROOT, 0);
     out.push_str(ROUTES_HEAD);
     out.push_str(ROUTE_FILE);
     out.push('\n');
     if let Kind::Named { value: Kind::Section(fields), example, .. } = &schema::ROUTE_FILE {
         out.push_str(&format!("#{example}:\n"));
-        keys(&mut out, fields, 1, true);
+        keys(&mut out, fields, 1);
     }
     out
 }
 
-fn keys(out: &mut String, keys: &'static [Key], depth: usize, commented: bool) {
+fn keys(out: &mut String, keys: &'static [Key], depth: usize) {
     for key in keys.iter().filter(|key| !matches!(key.kind, Kind::NotYet)) {
         if depth == 0 {
             out.push('\n');
@@ -46,11 +46,11 @@ fn keys(out: &mut String, keys: &'static [Key], depth: usize, commented: bool) {
         match &key.kind {
             Kind::Section(below) => {
                 out.push_str(&format!("{indent}{}:\n", key.name));
-                self::keys(out, below, depth + 1, commented);
+                self::keys(out, below, depth + 1);
             }
             Kind::Named { value: Kind::Short(below), example, .. } => {
                 out.push_str(&format!("{indent}#{}:\n{indent}  #{example}:\n", key.name));
-                self::keys(out, below, depth + 2, true);
+                self::keys(out, below, depth + 2);
             }
             _ => out.push_str(&format!("{indent}#{}: {}\n", key.name, key.example)),
         }

@@ -1,9 +1,9 @@
 //! One value: from a scalar's text to a type, or to what was expected and what was there.
 
 use super::expand::Wrong;
+use super::names;
 use super::schema::Leaf;
 use super::text::{bare, shown};
-use crate::limits;
 use crate::route::Scheme;
 use crate::util::{duration, suggest};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -227,8 +227,11 @@ fn scheme(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
 }
 
 fn with_nearest(leaf: Leaf, text: &str, plain: bool, words: &[&str]) -> Wrong {
-    // A long text is no slip of the pen.
-    match suggest::nearest(text, words.iter().copied()).filter(|_| text.len() <= limits::CONFIG_DEPTH) {
+    let near = match text.len() <= names::LETTERS {
+        true => suggest::nearest(text, words.iter().copied()),
+        false => None,
+    };
+    match near {
         Some(near) => hinted(leaf, text, plain, format!("did you mean `{near}`?")),
         None => wrong(leaf, text, plain),
     }

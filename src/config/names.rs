@@ -6,8 +6,8 @@ use super::schema::{self, Key, Kind, Names};
 use super::text::shown;
 use crate::util::suggest;
 
-/// Letters of a key for which a near one is looked for.
-const LETTERS: usize = 40;
+/// Letters of a word for which a near one is looked for: a longer one is no slip of the pen.
+pub(super) const LETTERS: usize = 40;
 
 /// A name of a person's choice.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -104,8 +104,8 @@ pub static ROOT: &[Key] = &[
         default: "[]",
         default_words: "any domain",
         unit: "list of domains, the leading dot is optional",
-        meaning: "A host is an alias with one of these behind it; without any, an alias's first label is enough \
-                  (app.example.com is the alias app).",
+        meaning: "A host is an alias with one of these behind it; without any, an alias's first label is \
+                  enough (app.example.com is the alias app).",
         example: "[.home.example.com, .local]",
         ..key("match_domains", Kind::List(Leaf::Domain))
     },
@@ -119,8 +119,8 @@ pub static ROOT: &[Key] = &[
     Key {
         default: "10s",
         unit: "duration, at most 24h",
-        meaning: "How long a request waits for a container that is being recreated, or for an engine that has \
-                  just come back, before it is answered 503.",
+        meaning: "How long a request waits for a container that is being recreated, or for an engine that \
+                  has just come back, before it is answered 503.",
         example: "10s",
         ..key("recreate_wait", DURATION)
     },
@@ -185,8 +185,8 @@ static ENGINE: &[Key] = &[
     Key {
         default: "keep",
         unit: "keep or exit",
-        meaning: "When the socket is a bind-mounted file that was deleted, the engine can't be reached again: \
-                  keep goes on without it, exit ends the process so that it is started anew.",
+        meaning: "When the socket is a bind-mounted file that was deleted, the engine can't be reached \
+                  again: keep goes on without it, exit ends the process so that it is started anew.",
         example: "keep",
         ..key("on_stale_socket", Kind::Leaf(Leaf::Word(&["keep", "exit"])))
     },

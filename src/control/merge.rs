@@ -96,12 +96,13 @@ fn reasons(why: &Why) -> String {
     format!("; host: {}; port: {}; scheme: {}", why.host, why.port, why.scheme)
 }
 
+/// Who serves, by alias.
+pub(super) type Winners<R> = BTreeMap<Arc<str>, (Candidate, R)>;
+
 /// One candidate per alias, and a problem for each that lost while it runs. `R` goes with its candidate.
-pub(super) fn winners<R>(
-    mut candidates: Vec<(Candidate, R)>,
-) -> (BTreeMap<Arc<str>, (Candidate, R)>, Vec<Problem>) {
+pub(super) fn winners<R>(mut candidates: Vec<(Candidate, R)>) -> (Winners<R>, Vec<Problem>) {
     candidates.sort_by(|(a, _), (b, _)| a.rank().cmp(&b.rank()));
-    let mut winners: BTreeMap<Arc<str>, (Candidate, R)> = BTreeMap::new();
+    let mut winners: Winners<R> = BTreeMap::new();
     let mut problems = Vec::new();
     for (candidate, with) in candidates {
         match winners.get(&candidate.alias) {

@@ -13,18 +13,13 @@ mod world;
 pub use world::{EngineSetup, World, WorldSetup};
 
 use crate::docker::Report;
-use crate::limits::CONTROL_QUEUE;
+use crate::limits::{CONTROL_BATCH, CONTROL_QUEUE, TELL_AGAIN};
 use crate::snapshot::Publisher;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// Messages applied before a snapshot is published, so that a flood can't hold the first of them back.
-const BATCH: usize = 512;
-/// How soon a core that was too busy to be told of a snapshot is told again.
-const TELL_AGAIN: Duration = Duration::from_millis(5);
 
 /// What the control thread is told.
 #[derive(Debug)]
@@ -98,7 +93,7 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
         };
         let mut stop = false;
         let mut changed = false;
-        for message in first.into_iter().chain(messages.try_iter().take(BATCH)) {
+        for message in first.into_iter().chain(messages.try_iter().take(CONTROL_BATCH)) {
             match message {
                 Message::Engine(report) => changed |= world.apply(report, now()),
                 Message::Stop => stop = true,

@@ -247,7 +247,7 @@ impl World {
         self.problems = problems;
     }
 
-    fn say_routes(&mut self, routes: &BTreeMap<Arc<str>, (Candidate, Target)>) {
+    fn say_routes(&mut self, routes: &merge::Winners<Target>) {
         let mut shown = BTreeMap::new();
         for (alias, (candidate, target)) in routes {
             let line = match target {

@@ -1,5 +1,6 @@
 //! Asks the proxy, as a visitor would, who answers under an alias.
 
+use crate::http::{self, Method};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -50,13 +51,10 @@ fn one(port: u16, host: &str) -> io::Result<Answer> {
 }
 
 fn read(head: &[u8]) -> Option<Answer> {
-    let mut fields = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut fields);
-    response.parse(head).ok()?;
-    let name = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-container"));
-    match name.and_then(|h| std::str::from_utf8(h.value).ok()) {
-        Some(name) => Some(Answer::Container(name.to_owned())),
-        None => response.code.map(Answer::Proxy),
+    let response = http::parse_response(head, &Method::Head).ok()??;
+    match response.field("x-container") {
+        Some(name) => Some(Answer::Container(String::from_utf8_lossy(name).into_owned())),
+        None => Some(Answer::Proxy(response.status)),
     }
 }
 

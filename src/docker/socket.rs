@@ -2,16 +2,13 @@
 
 pub mod watch;
 
+use crate::limits;
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
-
-/// Time for one connect: a Unix socket accepts at once unless its backlog is full.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a connect failed, told apart by what it says about the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +30,7 @@ pub enum ConnectFailure {
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // A blocking connect to a Unix socket waits for the backlog at most this long, then gives EAGAIN.
-    sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(CONNECT_TIMEOUT))?;
+    sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(limits::ENGINE_CONNECT_TIMEOUT))?;
     let address = SocketAddrUnix::new(path)?;
     loop {
         match net::connect(&fd, &address) {

@@ -155,9 +155,6 @@ impl StopHand {
 }
 
 impl Supervisor {
-    /// How long `stop` waits for the threads; one that is within a call ends with it (`Timings::call`).
-    const STOP_WAIT: Duration = Duration::from_secs(1);
-
     /// The name of the engine.
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -168,7 +165,7 @@ impl Supervisor {
     /// No report is sent after a `stop` that was not cut short.
     pub fn stop(mut self) {
         self.hand.pull();
-        match self.ended.recv_timeout(Self::STOP_WAIT) {
+        match self.ended.recv_timeout(limits::ENGINE_STOP_WAIT) {
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
                 log::debug!("engine {}: stopped; a call is still under way", self.name);
             }

@@ -14,9 +14,12 @@ use std::time::Instant;
 /// The gates of one core, by service.
 #[derive(Default)]
 pub struct Gates {
-    waiters: RefCell<HashMap<Arc<str>, Vec<(u64, LocalWaker)>>>,
+    waiters: RefCell<HashMap<Arc<str>, Vec<Waiter>>>,
     serial: Cell<u64>,
 }
+
+/// A parked request: its number, and what wakes it.
+type Waiter = (u64, LocalWaker);
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::lane::lane_run;
 use crate::blocking::Lane;
@@ -47,11 +47,6 @@ pub fn resolve(name: &str, port: u16, deadline: Option<Instant>) -> io::Result<V
 
 type Answer = Result<Vec<IpAddr>, String>;
 
-/// How long an answer is believed. Containers move; a resolver on the same host answers in microseconds.
-const KEPT: Duration = Duration::from_secs(5);
-/// How long a failure is: every request asks again.
-const FAILURE_KEPT: Duration = Duration::from_secs(1);
-
 struct Dns {
     lane: Lane,
     cache: Locked<Cache>,
@@ -93,7 +88,7 @@ impl Cache {
             self.entries.retain(|_, (until, _)| now < *until);
         }
         if self.entries.len() < limits::DNS_CACHE {
-            let kept = if answer.is_ok() { KEPT } else { FAILURE_KEPT };
+            let kept = if answer.is_ok() { limits::DNS_KEPT } else { limits::DNS_FAILURE_KEPT };
             self.entries.insert(name, (now + kept, answer));
         }
     }
@@ -102,6 +97,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_cache_forgets_in_time_and_stays_bounded() {
@@ -111,10 +107,10 @@ mod tests {
             cache.put(format!("h{i}"), Ok(vec![IpAddr::from([127, 0, 0, 1])]), now);
         }
         assert_eq!(cache.entries.len(), limits::DNS_CACHE);
-        assert!(cache.get("h0", now + KEPT - Duration::from_millis(1)).is_some());
-        assert!(cache.get("h0", now + KEPT).is_none());
-        cache.put("late".into(), Err("no".into()), now + KEPT);
-        assert_eq!(cache.get("late", now + KEPT), Some(Err("no".into())));
+        assert!(cache.get("h0", now + limits::DNS_KEPT - Duration::from_millis(1)).is_some());
+        assert!(cache.get("h0", now + limits::DNS_KEPT).is_none());
+        cache.put("late".into(), Err("no".into()), now + limits::DNS_KEPT);
+        assert_eq!(cache.get("late", now + limits::DNS_KEPT), Some(Err("no".into())));
         assert_eq!(cache.entries.len(), 1, "what had expired made room");
     }
 }

@@ -44,7 +44,7 @@ fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
     };
     let rest = &bytes[request.head_len..];
     if let Some(own) = not_served(client, &request) {
-        return own_answer(client, &request, rest, &own, &id);
+        return (answer_and_close(client, &request, &own, &id), Vec::new());
     }
     let arrived = runtime::now();
     let mut retried = false;
@@ -102,7 +102,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
         Ok(answered) => answered,
         Err(outcome) => {
             sent.abandon();
-            return outcome.unwrap_or_else(|state| failed(state));
+            return outcome.unwrap_or_else(failed);
         }
     };
     sent.abandon();
@@ -187,11 +187,7 @@ fn send(
         instance: &client.core.shared.instance,
     };
     http::write_forward_request(&mut out, request, &forward);
-    let whole = match request.body {
-        Body::None => Some(0),
-        Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),
-        Body::Chunked => None,
-    };
+    let whole = whole_body(request, rest);
     if let Some(length) = whole {
         out.extend_from_slice(&rest[..length]);
     }
@@ -304,7 +300,7 @@ fn pass_on(
     (end, keep_upstream, keep_client)
 }
 
-/// An answer of our own; the connection is kept if the request has no body that would have to be read first.
+/// An answer of our own; the connection is kept unless some of the request's body is still to come.
 fn own_answer(
     client: &Client,
     request: &Request<'_>,
@@ -312,13 +308,39 @@ fn own_answer(
     own: &Own,
     id: &RequestId,
 ) -> (After, Vec<u8>) {
-    let keep = request.keep_alive && request.body == Body::None && !client.core.draining();
-    let accept = request.field("accept");
+    let next = match whole_body(request, rest) {
+        Some(length) if request.keep_alive && !client.core.draining() => &rest[length..],
+        _ => return (answer_and_close(client, request, own, id), Vec::new()),
+    };
+    match write_own(client, request, own, id, true) {
+        Ok(()) => (After::KeepAlive, next.to_vec()),
+        Err(_) => (After::Close, Vec::new()),
+    }
+}
+
+fn answer_and_close(client: &Client, request: &Request<'_>, own: &Own, id: &RequestId) -> After {
+    // Err: the client has gone, and the connection ends in any case.
+    write_own(client, request, own, id, false).ok();
+    After::Close
+}
+
+fn write_own(
+    client: &Client,
+    request: &Request<'_>,
+    own: &Own,
+    id: &RequestId,
+    keep: bool,
+) -> io::Result<()> {
     log::debug!("{} {}: {} {}", id.as_str(), client.peer, own.status, own.reason);
-    let sent = answer::send(client, accept, own, id.as_str(), request.method.is_head(), keep);
-    match sent {
-        Ok(()) if keep => (After::KeepAlive, rest.to_vec()),
-        _ => (After::Close, Vec::new()),
+    answer::send(client, request.field("accept"), own, id.as_str(), request.method.is_head(), keep)
+}
+
+/// The length of the request's body, if all of it lies in `rest` already.
+fn whole_body(request: &Request<'_>, rest: &[u8]) -> Option<usize> {
+    match request.body {
+        Body::None => Some(0),
+        Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),
+        Body::Chunked => None,
     }
 }
 

@@ -16,7 +16,7 @@ mod exchange;
 mod reach;
 mod upload;
 
-use crate::limits::CONNECTIONS;
+use crate::limits::{CONNECTIONS, CORE_TICK};
 use crate::net::BoundListener;
 use crate::runtime::{self, CoreHandle, CoreId};
 use crate::snapshot::Publisher;
@@ -27,7 +27,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// What all cores share; nothing here is touched per request except by an atomic load.
 pub struct Shared {
@@ -84,7 +83,7 @@ pub fn start_core(id: CoreId, shared: &Arc<Shared>, listeners: &Listeners) {
     let core = core::Core::new(Arc::clone(shared), shared.seed ^ ((id.index() as u32) << 24));
     CORE.set(Some(Rc::clone(&core)));
     let ticking = Rc::clone(&core);
-    runtime::every(Duration::from_secs(1), move || ticking.tick());
+    runtime::every(CORE_TICK, move || ticking.tick());
     let own = listeners.with(|all| all.pop()).unwrap_or_default();
     for listener in own {
         let core = Rc::clone(&core);
@@ -98,8 +97,8 @@ pub fn start_core(id: CoreId, shared: &Arc<Shared>, listeners: &Listeners) {
 /// Tells every core that a new snapshot is published. A core whose queue is full hears of it with the next
 /// call; each request looks at the generation anyway.
 pub fn announce(cores: &[CoreHandle]) -> bool {
-    let told = cores.iter().map(|core| core.post(|| with_core(|core| core.changed())).is_ok());
-    told.fold(true, |all, one| all && one)
+    let busy = cores.iter().filter(|core| core.post(|| with_core(|core| core.changed())).is_err()).count();
+    busy == 0
 }
 
 /// Ends each core's connections after the exchange they are in; `told` gets one message per core that has

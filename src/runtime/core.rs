@@ -132,8 +132,6 @@ const BUDGET: u32 = 64;
 const RESUMES_PER_CLOCK: u32 = 32;
 /// Stacks an idle core keeps.
 const STACKS_KEPT_IDLE: usize = 16;
-/// Between two trims of the stacks.
-const TRIM_EVERY: Duration = Duration::from_secs(1);
 /// The doorbell's key at the poller; no token looks like it.
 const DOORBELL: u64 = u64::MAX;
 
@@ -480,7 +478,7 @@ impl Core {
                 self.slots.borrow_mut().remove(slot);
                 let trim = self.stacks.borrow_mut().give(fiber.into_stack());
                 if trim && !self.trimming.replace(true) {
-                    self.arm(self.now() + TRIM_EVERY, Action::Trim);
+                    self.arm(self.now() + limits::STACK_TRIM_EVERY, Action::Trim);
                 }
             }
         }
@@ -522,7 +520,7 @@ impl Core {
                     let again = self.stacks.borrow_mut().trim();
                     self.trimming.set(again);
                     if again {
-                        self.arm(self.now() + TRIM_EVERY, Action::Trim);
+                        self.arm(self.now() + limits::STACK_TRIM_EVERY, Action::Trim);
                     }
                 }
             }

@@ -23,10 +23,6 @@ pub struct TcpListener {
     complained: Cell<Option<Instant>>,
 }
 
-/// The first pause of an accept without descriptors; doubles up to `LONGEST_PAUSE`.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 impl TcpListener {
     /// Takes over a socket that listens.
     ///
@@ -35,7 +31,7 @@ impl TcpListener {
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         listener.set_nonblocking(true)?;
         let io = Io::attach(listener.into(), false)?;
-        Ok(TcpListener { io, pause: Cell::new(FIRST_PAUSE), complained: Cell::new(None) })
+        Ok(TcpListener { io, pause: Cell::new(limits::ACCEPT_FIRST_PAUSE), complained: Cell::new(None) })
     }
 
     /// The next connection and where it comes from.
@@ -64,7 +60,7 @@ impl TcpListener {
                 return Ok(connection);
             }
             let pause = self.pause.get();
-            self.pause.set((pause * 2).min(LONGEST_PAUSE));
+            self.pause.set((pause * 2).min(limits::ACCEPT_LONGEST_PAUSE));
             let until = now() + pause;
             sleep_until(deadline.map_or(until, |d| d.min(until)))?;
             if deadline.is_some_and(|d| d <= now()) {
@@ -92,7 +88,7 @@ impl TcpListener {
         let error = match accepted {
             Ok((fd, peer)) => match TcpStream::from_fd(fd) {
                 Ok(stream) => {
-                    self.pause.set(FIRST_PAUSE);
+                    self.pause.set(limits::ACCEPT_FIRST_PAUSE);
                     return Ok(Some((stream, peer)));
                 }
                 Err(e) => e,

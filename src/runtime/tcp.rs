@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 use super::abort::Abort;
 use super::source::{Direction, Io, Until, Wake};
 use super::stream;
+use crate::limits;
 
 /// A TCP connection. Two coroutines may wait on its two directions (share it as `Rc<TcpStream>`); it stays on
 /// its core. Every deadline is a point in time, `None` for none; a passed deadline is `ErrorKind::TimedOut`,
@@ -128,11 +129,11 @@ impl TcpStream {
     }
 
     /// Closes so that the last bytes written reach the other side although it is still sending: ends the own
-    /// direction, then reads and drops up to `LINGER_BYTES` for up to `LINGER_TIME`. A plain close with unread
+    /// direction, then reads and drops up to `LINGER_BYTES` for up to `LINGER_TIMEOUT`. A plain close with unread
     /// bytes would send RST, and RST makes the other side drop what it has not read (RFC 9112 §9.6).
     pub fn linger_close(self) {
         if self.shutdown(Shutdown::Write).is_ok() {
-            let deadline = self.io.core().now() + LINGER_TIME;
+            let deadline = self.io.core().now() + limits::LINGER_TIMEOUT;
             linger(self, deadline, LINGER_BYTES);
         }
     }
@@ -140,8 +141,6 @@ impl TcpStream {
 
 /// Bytes that are read and dropped after the last answer.
 const LINGER_BYTES: usize = 1024 * 1024;
-/// How long.
-const LINGER_TIME: Duration = Duration::from_secs(2);
 
 fn linger(stream: TcpStream, deadline: Instant, mut left: usize) {
     stream.when_readable(Some(deadline), move |stream, wake| {

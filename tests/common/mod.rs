@@ -59,7 +59,7 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start(config: Config) -> Proxy {
-        let _ = tidegate::logging::init();
+        let _ = tidegate::logging::init(4096);
         let app = App::start(config).unwrap_or_else(|error| panic!("tidegate does not start: {error}"));
         let (addr, ender) = (app.addrs()[0], app.ender());
         let thread = Some(std::thread::spawn(move || app.run()));

@@ -204,8 +204,8 @@ impl Room {
         text.unwrap_or_default().lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// The ids of the requests whose head has reached the app `name`.
-    pub fn heads(&self, name: &str) -> std::collections::HashSet<u64> {
+    /// The ids of the requests whose head has reached the app `name`, one for each time.
+    pub fn heads(&self, name: &str) -> Vec<u64> {
         let text = std::fs::read_to_string(self.log_dir().join(format!("{name}.heads")));
         text.unwrap_or_default().lines().filter_map(|line| line.parse().ok()).collect()
     }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const WORKERS: u64 = 8;
 /// Requests a second, all workers together.
 const RATE: u64 = 80;
+/// The next request's id, over all traffic of a test.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 /// One traffic ends by itself after this.
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -37,6 +39,7 @@ pub enum Outcome {
 pub struct Sample {
     pub id: u64,
     pub app: String,
+    pub method: &'static str,
     /// Begin and end, nanoseconds since the Unix epoch.
     pub from: u128,
     pub to: u128,
@@ -58,12 +61,20 @@ impl Traffic {
     /// Begins to ask the proxy at `addr` for `apps` in turn. `path` is asked; `?id=N` comes behind it, so
     /// that an app can tell which heads it has seen.
     pub fn start(addr: SocketAddr, apps: &[&str], path: &str) -> Traffic {
+        Traffic::begin(addr, apps, path, "GET")
+    }
+
+    /// The same with `POST`, which nobody may send twice.
+    pub fn post(addr: SocketAddr, apps: &[&str], path: &str) -> Traffic {
+        Traffic::begin(addr, apps, path, "POST")
+    }
+
+    fn begin(addr: SocketAddr, apps: &[&str], path: &str, method: &'static str) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));
-        let next = Arc::new(AtomicU64::new(0));
         let apps: Arc<[String]> = apps.iter().map(ToString::to_string).collect();
         let join = if path.contains('?') { '&' } else { '?' };
         let worker = |number: u64| {
-            let (stop, next, apps, path) = (stop.clone(), next.clone(), apps.clone(), path.to_string());
+            let (stop, apps, path) = (stop.clone(), apps.clone(), path.to_string());
             std::thread::spawn(move || {
                 let begin = Instant::now();
                 let every = Duration::from_micros(1_000_000 * WORKERS / RATE);
@@ -72,9 +83,9 @@ impl Traffic {
                 while !stop.load(Ordering::Relaxed) && begin.elapsed() < LIMIT {
                     wait::pass(due.saturating_duration_since(Instant::now()));
                     due = Instant::now().max(due + every);
-                    let id = next.fetch_add(1, Ordering::Relaxed);
+                    let id = NEXT.fetch_add(1, Ordering::Relaxed);
                     let app = &apps[id as usize % apps.len()];
-                    samples.push(ask(addr, id, app, &format!("{path}{join}id={id}")));
+                    samples.push(ask(addr, id, app, method, &format!("{path}{join}id={id}")));
                 }
                 samples
             })
@@ -100,9 +111,12 @@ impl Drop for Traffic {
     }
 }
 
-fn ask(addr: SocketAddr, id: u64, app: &str, path: &str) -> Sample {
+fn ask(addr: SocketAddr, id: u64, app: &str, method: &'static str, path: &str) -> Sample {
     let from = wall();
-    let outcome = match http::get(addr, &host(app), path) {
+    let body = if method == "POST" { "Content-Length: 4\r\n\r\nping" } else { "\r\n" };
+    let host = host(app);
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{body}");
+    let outcome = match http::exchange(addr, request.as_bytes()) {
         Ok(response) => match (response.status, response.app()) {
             (200, Some(name)) if name == app && response.text().starts_with(app) => Outcome::Right,
             (_, Some(name)) => Outcome::Wrong(name.to_string()),
@@ -110,7 +124,7 @@ fn ask(addr: SocketAddr, id: u64, app: &str, path: &str) -> Sample {
         },
         Err(failure) => Outcome::Failed(failure),
     };
-    Sample { id, app: app.to_string(), from, to: wall(), outcome }
+    Sample { id, app: app.to_string(), method, from, to: wall(), outcome }
 }
 
 impl Tally {
@@ -124,6 +138,31 @@ impl Tally {
         let right =
             self.samples.iter().filter(|s| s.app == app && s.outcome == Outcome::Right && s.to >= time);
         right.map(|sample| sample.to).min()
+    }
+
+    /// Panics unless each request for `apps` that began and ended within one of `times` was right; gives how
+    /// many there were.
+    #[track_caller]
+    pub fn assert_right_within(&self, apps: &[&str], times: &[(u128, u128)]) -> usize {
+        let within = |s: &&Sample| times.iter().any(|(from, to)| s.from >= *from && s.to <= *to);
+        let calm = self.samples.iter().filter(|s| apps.contains(&s.app.as_str())).filter(within);
+        let bad: Vec<_> = calm.clone().filter(|s| s.outcome != Outcome::Right).take(10).collect();
+        assert!(bad.is_empty(), "not right while all was well: {bad:#?}");
+        calm.count()
+    }
+
+    /// Panics if an app has seen the head of one `POST` twice, or another's.
+    #[track_caller]
+    pub fn assert_no_post_twice(&self, room: &Room) {
+        let apps: std::collections::BTreeSet<&str> = self.samples.iter().map(|s| s.app.as_str()).collect();
+        let mut seen: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+        for app in apps {
+            room.heads(app).into_iter().for_each(|id| seen.entry(id).or_default().push(app));
+        }
+        for sample in self.samples.iter().filter(|sample| sample.method == "POST") {
+            let by = seen.get(&sample.id).cloned().unwrap_or_default();
+            assert!(by.is_empty() || by == [sample.app.as_str()], "{sample:?} was seen by {by:?}");
+        }
     }
 
     /// Panics unless each answer was right.

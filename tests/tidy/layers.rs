@@ -56,6 +56,9 @@ pub const HOMES: &[(&str, &[&str])] = &[
 /// Modules with `unsafe` code; `runtime` relaxes the crate's `deny` with a reason.
 pub const UNSAFE: &[&str] = &["runtime"];
 
+/// Tests that may too: they plant an allocator to count, or ask the kernel what `std` does not.
+pub const UNSAFE_TESTS: &str = "tests/runtime_";
+
 /// Modules that may print.
 pub const PRINTS: &[&str] = &["main", "cli"];
 

@@ -212,6 +212,7 @@ fn unsafe_stays_in_its_modules() {
     one(&file("src/net.rs", "m!(unsafe { g() });\n"), "src/net.rs:1", "`unsafe` lives in");
     one(&file("src/net.rs", "#![allow(unsafe_code)] // reason\n"), "src/net.rs:1", "`unsafe` lives in");
     assert_eq!(file("src/runtime/stack.rs", text), Vec::<String>::new());
+    assert_eq!(file("tests/runtime_memory.rs", text), Vec::<String>::new());
     assert_eq!(file("src/net.rs", "// unsafe\npub const A: &str = \"unsafe\";\n"), Vec::<String>::new());
 }
 

@@ -1,7 +1,7 @@
 //! The rules that look at one file at a time.
 
 use crate::findings::Finding;
-use crate::layers::{FILE_LINES, FUNCTION_LINES, PRINTS, SCRIPTED, TEST_FILE_LINES, UNSAFE};
+use crate::layers::{FILE_LINES, FUNCTION_LINES, PRINTS, SCRIPTED, TEST_FILE_LINES, UNSAFE, UNSAFE_TESTS};
 use crate::tokens;
 use crate::tree::{Files, attributes, only_in_tests};
 use proc_macro2::TokenTree;
@@ -46,14 +46,17 @@ fn module_of(path: &Path) -> Option<&str> {
 
 fn file_length(path: &Path, text: &str) -> Option<Finding> {
     let lines = text.lines().count();
-    let limit = if path.starts_with("src") { FILE_LINES } else { TEST_FILE_LINES };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let of_tests = !path.starts_with("src") || name.ends_with("tests.rs");
+    let limit = if of_tests { TEST_FILE_LINES } else { FILE_LINES };
     let message = format!("{lines} lines in one file; {limit} are the limit");
     (lines > limit).then(|| Finding::new(path, lines, message))
 }
 
 /// The word `unsafe` and the lint's name are for a few modules only.
 fn unsafety(path: &Path, text: &str) -> Vec<Finding> {
-    if module_of(path).is_some_and(|module| UNSAFE.contains(&module)) {
+    let may = module_of(path).is_some_and(|module| UNSAFE.contains(&module));
+    if may || path.to_string_lossy().starts_with(UNSAFE_TESTS) {
         return vec![];
     }
     let Ok(stream) = proc_macro2::TokenStream::from_str(text) else { return vec![] };
@@ -192,7 +195,9 @@ impl<'ast> Visit<'ast> for Code<'_> {
             && let [.., ty, name] = &function.path.segments.iter().collect::<Vec<_>>()[..]
             && ty.ident == "Duration"
             && name.ident.to_string().starts_with("from_")
-            && let Some(syn::Expr::Lit(_)) = call.args.first()
+            && let Some(syn::Expr::Lit(literal)) = call.args.first()
+            // The smallest step of a unit is no bound.
+            && !(name.ident != "from_secs" && matches!(&literal.lit, syn::Lit::Int(n) if n.base10_digits() == "1"))
             && !self.scripted()
         {
             let message = "a time is written here: it belongs in limits.rs, with its unit and reason";

@@ -18,15 +18,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// A socket appears in its directory when it is bound; that it listens comes a moment later.
-const SETTLE: [Duration; 5] = [
-    Duration::from_millis(1),
-    Duration::from_millis(2),
-    Duration::from_millis(4),
-    Duration::from_millis(8),
-    Duration::from_millis(16),
-];
-
 /// What the thread is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Command {
@@ -131,7 +122,7 @@ impl Stream {
         }
         self.watch.arm();
         let mut result = self.connect_once();
-        let settle: &[Duration] = if waited == Waited::Changed { &SETTLE } else { &[] };
+        let settle: &[Duration] = if waited == Waited::Changed { &limits::ENGINE_SETTLE } else { &[] };
         for pause in settle {
             if waited == Waited::Stopped || result.is_ok() {
                 break;

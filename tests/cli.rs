@@ -1,0 +1,260 @@
+//! The program from outside: commands, exit codes, the order of command line, environment and file.
+#![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
+
+mod common;
+
+use common::{Backend, Client, DEADLINE};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+fn tidegate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    for name in ["TIDEGATE_CONFIG", "TIDEGATE_HTTP_ADDR", "GODOXY_HTTP_ADDR", "DOCKER_HOST", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    tidegate().args(args).stdin(Stdio::null()).output().expect("tidegate runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A directory that goes when the test ends.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Dir {
+        let dir = std::env::temp_dir().join(format!("tidegate-cli-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A configuration whose engine does not exist, with one route.
+    fn config(&self, extra: &str, route: SocketAddr) -> PathBuf {
+        self.write("routes.yml", &format!("app:\n  host: {}\n  port: {}\n", route.ip(), route.port()));
+        let socket = self.0.join("no.sock");
+        let engine = format!(
+            "providers:\n  docker:\n    local: unix://{}\n  include: [routes.yml]\n",
+            socket.display()
+        );
+        self.write("config.yml", &format!("{engine}{extra}"))
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running `tidegate`; ended when dropped.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        let mut child =
+            command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        for pipe in [child.stderr.take().map(boxed), child.stdout.take().map(boxed)].into_iter().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Running { child, lines }
+    }
+
+    /// The first line that holds `part`.
+    fn line(&self, part: &str) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("no line with {part:?} ({error}); seen: {seen:#?}"),
+            }
+        }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        let line = self.line("listening on http://");
+        line.rsplit("http://").next().unwrap().trim().parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "tidegate does not end");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+fn boxed(pipe: impl Read + Send + 'static) -> Box<dyn Read + Send> {
+    Box::new(pipe)
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn get(addr: SocketAddr, host: &str) -> common::Response {
+    let mut client = Client::connect(addr);
+    client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+    client.response()
+}
+
+fn serve(config: &Path) -> Command {
+    let mut command = tidegate();
+    command.arg("serve").arg("--config").arg(config);
+    command
+}
+
+#[test]
+fn help_and_version_say_what_they_should() {
+    let help = run(&["help"]);
+    assert!(help.status.success());
+    for word in ["serve", "check", "demo", "version", "TIDEGATE_CONFIG", "Exit codes"] {
+        assert!(text(&help.stdout).contains(word), "help without {word}");
+    }
+    assert_eq!(text(&run(&["version"]).stdout), format!("tidegate {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_command_line_exits_64() {
+    for args in [&["sevre"][..], &["serve", "--nope"], &["check", "a", "b"], &["serve", "--config"]] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(64), "{args:?}");
+        assert!(text(&output.stderr).contains("tidegate help"), "{args:?}");
+    }
+}
+
+#[test]
+fn check_reports_all_problems_of_all_files_and_exits_64() {
+    let dir = Dir::new("check");
+    dir.write("routes.yml", "app:\n  hots: 10.0.0.1\n  port: 70000\napp2: just text\n");
+    let config = dir.write(
+        "config.yml",
+        "entrypoint:\n  http_adr: :80\nworkers: many\nworkers: 2\nproviders:\n  include: [routes.yml]\n",
+    );
+    for command in ["check", "serve"] {
+        let output = run(&[command, "--config", config.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(64), "{command}");
+        let text = text(&output.stderr).replace(&format!("{}/", dir.0.display()), "");
+        let expected = include_str!("golden/cli/six-faults.txt");
+        assert_eq!(text, expected, "{command} prints:\n{text}");
+    }
+}
+
+#[test]
+fn check_of_a_right_configuration_counts_what_it_found() {
+    let dir = Dir::new("right");
+    let config = dir.config("", "127.0.0.1:9".parse().unwrap());
+    let output = run(&["check", config.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("ok (1 routes, 1 engines)"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_missing_file_that_was_named_is_a_problem() {
+    let output = run(&["serve", "--config", "/nonexistent/tidegate.yml"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("/nonexistent/tidegate.yml"));
+}
+
+#[test]
+fn serve_answers_and_sigterm_ends_it_with_0() {
+    let backend = Backend::answering(|_| "from a file route".into());
+    let dir = Dir::new("serve");
+    let config = dir.config("entrypoint: {http_addr: \"127.0.0.1:0\"}\n", backend.addr);
+    let mut running = Running::start(serve(&config));
+    let addr = running.addr();
+    assert_eq!(get(addr, "app.local").text(), "from a file route");
+    assert_eq!(get(addr, "nobody.local").status, 404);
+    running.signal("TERM");
+    assert_eq!(running.exit_code(), Some(0));
+}
+
+#[test]
+fn command_line_over_environment_over_file() {
+    let dir = Dir::new("order");
+    // The file's address is no address of this machine: whoever takes it fails.
+    let config = dir.config("entrypoint: {http_addr: \"192.0.2.1:80\"}\n", "127.0.0.1:9".parse().unwrap());
+    let mut by_environment = serve(&config);
+    by_environment.env("TIDEGATE_HTTP_ADDR", "127.0.0.1:0").env("GODOXY_HTTP_ADDR", "192.0.2.1:81");
+    Running::start(by_environment).addr();
+    let mut by_argument = serve(&config);
+    by_argument.env("TIDEGATE_HTTP_ADDR", "192.0.2.1:82").args(["--http-addr", "127.0.0.1:0"]);
+    Running::start(by_argument).addr();
+    let mut by_old_name = tidegate();
+    by_old_name.arg("serve").env("TIDEGATE_CONFIG", &config).env("GODOXY_HTTP_ADDR", "127.0.0.1:0");
+    Running::start(by_old_name).addr();
+    let output = serve(&config).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("192.0.2.1:80"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_taken_port_names_its_owner() {
+    let dir = Dir::new("taken");
+    let config = dir.config("entrypoint: {http_addr: \"127.0.0.1:0\"}\n", "127.0.0.1:9".parse().unwrap());
+    let first = Running::start(serve(&config));
+    let addr = first.addr();
+    let output = serve(&config).args(["--http-addr", &addr.to_string()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let line = text(&output.stderr);
+    assert!(line.contains(&addr.to_string()) && line.contains(&first.child.id().to_string()), "{line}");
+}
+
+#[test]
+fn the_demo_serves_its_containers() {
+    let mut command = tidegate();
+    command.args(["demo", "--http-addr", "127.0.0.1:0"]);
+    let mut running = Running::start(command);
+    let line = running.line("curl -H 'Host: whoami.localhost' http://");
+    let addr = line.rsplit("http://").next().unwrap().trim_end_matches('/').parse().unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let response = get(addr, "whoami.localhost");
+        if response.status == 200 {
+            assert_eq!(response.field("x-container"), Some("whoami"));
+            break;
+        }
+        assert!(Instant::now() < deadline, "{response:?}");
+    }
+    assert_eq!(get(addr, "sleeper.localhost").status, 503);
+    running.signal("INT");
+    assert_eq!(running.exit_code(), Some(0));
+}
