@@ -128,10 +128,12 @@ fn states(actions: &Actions) -> Vec<EngineState> {
 }
 
 fn inspects(actions: &Actions) -> Vec<&str> {
-    let id = |action| match action {
-        &Action::Inspect { ref id } => Some(id.as_str()),
-        _ => None,
-    };
+    fn id(action: &Action) -> Option<&str> {
+        match action {
+            Action::Inspect { id } => Some(id),
+            _ => None,
+        }
+    }
     actions.iter().filter_map(id).collect()
 }
 
