@@ -189,6 +189,11 @@ pub const ENGINE_RETRY_REFUSED: Duration = Duration::from_secs(5);
 /// A socket is closed to everybody (umask 0777) for a moment while dockerd makes it: denied counts only
 /// after this.
 pub const ENGINE_DENIED_AFTER: Duration = Duration::from_secs(1);
+/// An engine that is killed may close its event stream before its listener, so that a connect made at once
+/// succeeds and breaks. What breaks so soon after a verified stream's end was the old engine: a new one takes
+/// longer than this to start (its socket accepts after some 50 ms, containers are killed 40 ms later, and
+/// addresses handed out after 500 ms).
+pub const ENGINE_DYING: Duration = Duration::from_millis(200);
 /// Before an inspect that found nothing is tried again.
 pub const ENGINE_INSPECT_AGAIN: Duration = Duration::from_millis(50);
 /// Longest pause between two tries of a call that fails.

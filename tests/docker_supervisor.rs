@@ -243,7 +243,7 @@ fn a_stream_that_is_cut_is_opened_again_and_nothing_is_missed() {
         next = reports
             .wait("a's new run and the new container", next, |report| match report {
                 Report::Synced { containers, .. } => {
-                    containers.iter().fold(false, |found, c| seen(c) || found).then_some(())
+                    containers.iter().filter(|container| seen(container)).count().gt(&0).then_some(())
                 }
                 Report::Changed { container, .. } => seen(container).then_some(()),
                 _ => None,

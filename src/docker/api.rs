@@ -217,10 +217,11 @@ impl<'c> Api<'c> {
 }
 
 /// `{"type":["container","network"],"event":[…]}`, percent-encoded. What is not listed (every `exec_*` of a
-/// health check, `attach`, `kill`, `top`) never wakes us. Docker matches `health_status` by its beginning.
+/// health check, `attach`, `kill`, `top`) never wakes us. Docker matches `health_status` by its beginning;
+/// `died` and `remove` are Podman's words, which Docker takes for names of events that never happen.
 const EVENT_FILTERS: &str = "%7B%22type%22%3A%5B%22container%22%2C%22network%22%5D%2C%22event%22%3A%5B\
-    %22create%22%2C%22start%22%2C%22die%22%2C%22destroy%22%2C%22rename%22%2C%22pause%22%2C%22unpause%22%2C\
-    %22health_status%22%2C%22connect%22%2C%22disconnect%22%5D%7D";
+    %22create%22%2C%22start%22%2C%22die%22%2C%22died%22%2C%22destroy%22%2C%22remove%22%2C%22rename%22%2C\
+    %22pause%22%2C%22unpause%22%2C%22health_status%22%2C%22connect%22%2C%22disconnect%22%5D%7D";
 
 /// `Tue, 24 Nov 2026 21:07:14 GMT` (RFC 9110 §5.6.7), as nanoseconds since the Unix epoch.
 fn parse_http_date(text: &str) -> Option<i64> {

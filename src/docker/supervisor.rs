@@ -69,6 +69,8 @@ pub struct Timings {
     pub retry_refused: Duration,
     /// How long a socket must be closed to us to count as denied.
     pub denied_after: Duration,
+    /// A connection that breaks within this time of a verified stream's end was the dying engine's.
+    pub dying: Duration,
     /// Before an inspect that found nothing is tried again; doubled for other failures.
     pub again: Duration,
     /// Longest pause between two tries of a call that fails.
@@ -86,6 +88,7 @@ impl Default for Timings {
             retry: limits::ENGINE_RETRY_UNIX,
             retry_refused: limits::ENGINE_RETRY_REFUSED,
             denied_after: limits::ENGINE_DENIED_AFTER,
+            dying: limits::ENGINE_DYING,
             again: limits::ENGINE_INSPECT_AGAIN,
             backoff: limits::ENGINE_BACKOFF,
         }

@@ -134,10 +134,12 @@ pub fn chunk(stream: &mut UnixStream, text: &str) -> std::io::Result<()> {
     stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())
 }
 
+type Timed = (Instant, Report);
+
 /// Reports in their order, with the time each arrived.
 #[derive(Clone, Default)]
 pub struct Recorder {
-    all: Arc<(Mutex<Vec<(Instant, Report)>>, Condvar)>,
+    all: Arc<(Mutex<Vec<Timed>>, Condvar)>,
 }
 
 impl Recorder {
@@ -169,7 +171,7 @@ impl Recorder {
                 }
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited in vain: {what}; reports: {:#?}", &all[from.min(all.len())..]);
+            assert!(!left.is_zero(), "waited in vain: {what}; reports: {:?}", &all[from.min(all.len())..]);
             all = self.all.1.wait_timeout(all, left).unwrap().0;
         }
     }
@@ -187,7 +189,7 @@ impl Recorder {
     /// The states from number `from` on.
     pub fn states(&self, from: usize) -> Vec<EngineState> {
         let all = self.all.0.lock().unwrap();
-        let state = |(_, report): &(Instant, Report)| match report {
+        let state = |(_, report): &Timed| match report {
             Report::State { state, .. } => Some(state.clone()),
             _ => None,
         };

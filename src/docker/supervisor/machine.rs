@@ -24,7 +24,9 @@
 //!
 //! Nobody listening leaves addresses as they were only if they were verified before: an engine that was
 //! connected to, and ended before its list was read, may have handed them out anew. With LiveRestore its
-//! containers keep them.
+//! containers keep them. An engine that is killed may close its streams before its listener (seen with
+//! `kill -9` of dockerd, more often than not): the connect made at once then meets the old process, and is
+//! no new engine (`ENGINE_DYING`).
 
 use super::super::api::{ApiVersion, Greeting, Info};
 use super::super::client::CallError;
@@ -155,6 +157,8 @@ pub(super) struct Machine {
     ever_synced: bool,
     /// Connected, and not synced since.
     unverified: bool,
+    /// When the last verified stream ended.
+    verified_until: Option<Instant>,
     /// LiveRestoreEnabled at the last info.
     live_restore: bool,
     denied_since: Option<Instant>,
@@ -165,6 +169,14 @@ pub(super) struct Machine {
     containers: Containers,
     pulse: Pulse,
     lists: Lists,
+    infos: Again,
+}
+
+/// When to ask for the info again: the engine's configuration is reloaded without a restart (SIGHUP).
+#[derive(Clone, Debug, Default)]
+struct Again {
+    next: Option<Instant>,
+    failed: u32,
 }
 
 /// Pings of this session.
@@ -195,6 +207,7 @@ impl Machine {
             trouble: None,
             ever_synced: false,
             unverified: false,
+            verified_until: None,
             live_restore: false,
             denied_since: None,
             exit_told: false,
@@ -203,6 +216,7 @@ impl Machine {
             containers: Containers::default(),
             pulse: Pulse::default(),
             lists: Lists::default(),
+            infos: Again::default(),
         }
     }
 
@@ -218,7 +232,7 @@ impl Machine {
         }
         let late = self.pulse.sent.filter(|_| self.pulse.late.is_none());
         let late = late.map(|sent| sent + self.timings.ping_late);
-        let times = [self.pulse.next, late, self.lists.next, self.containers.deadline()];
+        let times = [self.pulse.next, late, self.lists.next, self.infos.next, self.containers.deadline()];
         times.into_iter().flatten().min()
     }
 
@@ -233,8 +247,8 @@ impl Machine {
             Input::Incompatible(why) => self.incompatible(why, &mut out),
             Input::Subscribed => self.subscribed(&mut out),
             Input::Event(event) => self.event(&event, &mut out),
-            Input::Ended(ending) => self.ended(ending, &mut out),
-            Input::Info { session, result } if session == self.session => self.info(result),
+            Input::Ended(ending) => self.ended(ending, now, &mut out),
+            Input::Info { session, result } if session == self.session => self.info(result, now),
             Input::Listed { session, result } if session == self.session => {
                 self.listed(result, now, &mut out);
             }
@@ -316,6 +330,7 @@ impl Machine {
         self.containers.connected();
         self.pulse = Pulse::default();
         self.lists = Lists::default();
+        self.infos = Again::default();
         self.tell(EngineState::Unverified, "connected; reading its containers".into(), out);
         out.push(Action::Greet);
     }
@@ -339,8 +354,16 @@ impl Machine {
         out.push(Action::Info);
     }
 
-    fn ended(&mut self, ending: Ending, out: &mut Actions) {
+    fn ended(&mut self, ending: Ending, now: Instant, out: &mut Actions) {
         let was_synced = self.phase == Phase::Open && !self.unverified;
+        if was_synced {
+            self.verified_until = Some(now);
+        }
+        let since_verified = self.verified_until.map(|end| now.saturating_duration_since(end));
+        let dying = !was_synced && since_verified.is_some_and(|time| time < self.timings.dying);
+        if dying && matches!(ending, Ending::Closed(_)) {
+            self.unverified = false;
+        }
         self.phase = Phase::Down;
         self.session += 1;
         match ending {
@@ -353,7 +376,11 @@ impl Machine {
             }
         }
         // What breaks at once, again and again, shall not be tried without a pause.
-        let after = if was_synced { Duration::ZERO } else { self.timings.retry };
+        let after = match (was_synced, dying) {
+            (true, _) => Duration::ZERO,
+            (false, true) => self.timings.retry / 10,
+            (false, false) => self.timings.retry,
+        };
         out.push(Action::Connect { after });
     }
 
@@ -366,10 +393,17 @@ impl Machine {
         }
     }
 
-    fn info(&mut self, result: Result<Info, CallError>) {
+    fn info(&mut self, result: Result<Info, CallError>, now: Instant) {
         match result {
-            Ok(info) => self.live_restore = info.live_restore,
-            Err(error) => log::debug!("info failed: {error}"),
+            Ok(info) => {
+                self.live_restore = info.live_restore;
+                self.infos = Again { next: Some(now + self.timings.relist_every), failed: 0 };
+            }
+            Err(error) => {
+                log::debug!("info failed: {error}");
+                self.infos.failed = self.infos.failed.saturating_add(1);
+                self.infos.next = Some(now + backoff(self.infos.failed, &self.timings));
+            }
         }
     }
 
@@ -434,6 +468,10 @@ impl Machine {
         }
         if self.lists.next.is_some_and(|next| next <= now) {
             self.ask_list(self.unverified, out);
+        }
+        if self.infos.next.is_some_and(|next| next <= now) {
+            self.infos.next = None;
+            out.push(Action::Info);
         }
     }
 

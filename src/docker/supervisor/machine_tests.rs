@@ -128,10 +128,12 @@ fn states(actions: &Actions) -> Vec<EngineState> {
 }
 
 fn inspects(actions: &Actions) -> Vec<&str> {
-    let id = |action| match action {
-        &Action::Inspect { ref id } => Some(id.as_str()),
-        _ => None,
-    };
+    fn id(action: &Action) -> Option<&str> {
+        match action {
+            Action::Inspect { id } => Some(id),
+            _ => None,
+        }
+    }
     actions.iter().filter_map(id).collect()
 }
 
@@ -188,14 +190,20 @@ fn what_a_failed_connect_means() {
         scene.feed(Input::Ended(Ending::Closed("eof".into())));
     };
     let half_connected: Before = |scene| {
+        scene.now += limits::ENGINE_DYING;
+        scene.feed(Input::Connected);
+        scene.feed(Input::Ended(Ending::Closed("eof".into())));
+    };
+    let met_the_dying: Before = |scene| {
         scene.feed(Input::Connected);
         scene.feed(Input::Ended(Ending::Closed("eof".into())));
     };
     let retry = limits::ENGINE_RETRY_UNIX;
-    let cases: [(&[Before], bool, F, EngineState); 9] = [
+    let cases: [(&[Before], bool, F, EngineState); 10] = [
         (&[never], false, F::Nobody(why()), EngineState::Connecting),
         (&[half_connected], false, F::Nobody(why()), EngineState::Connecting),
         (&[was_ready], false, F::Nobody(why()), EngineState::Lost),
+        (&[was_ready, met_the_dying], false, F::Nobody(why()), EngineState::Lost),
         // It listened again and ended before it could be read: its addresses may have changed hands.
         (&[was_ready, half_connected], false, F::Nobody(why()), EngineState::Unverified),
         (&[was_ready, half_connected], true, F::Nobody(why()), EngineState::Lost),
@@ -263,6 +271,9 @@ fn a_stream_that_ends_is_connected_at_once_but_never_in_a_hurry() {
     let ended = || Input::Ended(Ending::Closed("eof".into()));
     let mut scene = Scene::ready(&[]);
     assert_eq!(scene.feed(ended()), [Action::Connect { after: Duration::ZERO }]);
+    scene.feed(Input::Connected);
+    assert_eq!(scene.feed(ended()), [Action::Connect { after: limits::ENGINE_RETRY_UNIX / 10 }]);
+    scene.now += limits::ENGINE_DYING;
     scene.feed(Input::Connected);
     assert_eq!(scene.feed(ended()), [Action::Connect { after: limits::ENGINE_RETRY_UNIX }]);
     let mut scene = Scene::new().listing();
@@ -450,6 +461,20 @@ fn an_engine_stopped_for_half_a_minute_is_slow_and_one_problem() {
     let actions = scene.feed(Input::Pong { session, result: Ok(()) });
     assert_eq!(states(&actions), [EngineState::Ready]);
     assert_eq!(problems(&actions), 0);
+}
+
+#[test]
+fn an_info_that_fails_is_asked_again() {
+    let mut scene = Scene::new().listing();
+    scene.list(&[]);
+    let session = scene.session();
+    assert_eq!(scene.feed(Input::Info { session, result: Err(CallError::Late) }), []);
+    assert_eq!(scene.after(limits::ENGINE_BACKOFF), [Action::Info]);
+    let info = Info { live_restore: true, server_version: String::new(), system_time: None };
+    scene.feed(Input::Info { session, result: Ok(info) });
+    scene.feed(Input::Ended(Ending::Closed("eof".into())));
+    scene.feed(Input::ConnectFailed(ConnectFailure::Stale("deleted".into())));
+    assert_eq!(scene.state(), EngineState::Stale { trusted: true });
 }
 
 #[test]
