@@ -78,7 +78,7 @@ impl Proxy {
     /// One GET on a connection of its own.
     pub fn get(&self, host: &str, path: &str) -> Response {
         let mut client = self.client();
-        client.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
         client.response()
     }
 
