@@ -64,6 +64,12 @@ pub const BUFFERS_KEPT: usize = 32;
 /// usual descriptor limit of 20,000 with one upstream connection each, and below vm.max_map_count
 /// (two mappings a stack).
 pub const CONNECTIONS: usize = 10_000;
+/// Descriptors of one connection in work: the client's and the upstream's.
+pub const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// Descriptors for all else: listeners, pollers, engines, idle upstream connections, files.
+pub const DESCRIPTORS_RESERVED: u64 = 256;
+/// The usual soft limit of descriptors, where it can't be raised.
+pub const SOFT_DESCRIPTORS: u64 = 1_024;
 /// Coroutines at once per core: connections in work and probes.
 pub const COROUTINES_PER_CORE: usize = 12_000;
 /// Stacks of ended coroutines that a busy core keeps; an idle core unmaps them within seconds.

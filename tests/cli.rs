@@ -239,6 +239,39 @@ fn a_taken_port_names_its_owner() {
 }
 
 #[test]
+fn connections_over_the_cap_are_answered_503_and_closed() {
+    let backend = Backend::answering(|_| "ok".into());
+    let dir = Dir::new("cap");
+    let config = dir.config("entrypoint: {http_addr: \"127.0.0.1:0\"}\nworkers: 1\n", backend.addr);
+    // 300 descriptors leave (300 - 256) / 2 connections.
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -n 300 && exec \"$0\" serve --config \"$1\"",
+        env!("CARGO_BIN_EXE_tidegate"),
+    ]);
+    let running = Running::start({
+        command.arg(&config).env_remove("TIDEGATE_HTTP_ADDR").env_remove("RUST_LOG");
+        command
+    });
+    let addr = running.addr();
+    let mut kept: Vec<Client> = (0..22).map(|_| Client::connect(addr)).collect();
+    for client in &mut kept {
+        client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+        assert_eq!(client.response().status, 200);
+    }
+    let mut over = Client::connect(addr);
+    let refused = over.response();
+    assert_eq!((refused.status, refused.field("connection")), (503, Some("close")));
+    running.line("too many connections");
+    kept.pop();
+    let deadline = Instant::now() + DEADLINE;
+    while get(addr, "app").status != 200 {
+        assert!(Instant::now() < deadline, "a place that was given back is not used");
+    }
+}
+
+#[test]
 fn the_demo_serves_its_containers() {
     let mut command = tidegate();
     command.args(["demo", "--http-addr", "127.0.0.1:0"]);

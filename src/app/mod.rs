@@ -17,7 +17,9 @@ use crate::control::{Control, EngineSetup, World, WorldSetup};
 use crate::docker;
 use crate::error::Problem;
 use crate::lifecycle::Registry;
-use crate::limits::ENDPOINT_LEASES;
+use crate::limits::{
+    CONNECTIONS, DESCRIPTORS_PER_CONNECTION, DESCRIPTORS_RESERVED, ENDPOINT_LEASES, SOFT_DESCRIPTORS,
+};
 use crate::proxy::{self, Shared};
 use crate::runtime::{self, Cores};
 use crate::snapshot::Publisher;
@@ -71,9 +73,7 @@ impl App {
     /// # Errors
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
     pub fn start(config: Config) -> Result<App, StartError> {
-        if let Err(error) = runtime::raise_nofile() {
-            log::warn!("the soft descriptor limit stays: {error}");
-        }
+        let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
         let bound = listeners::bind(&config, workers)?;
         let addrs = bound.addrs.clone();
@@ -81,7 +81,7 @@ impl App {
         let mut world = new_world(&config);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
-        let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed);
+        let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed, connections);
         let cores = start_cores(workers, shared, bound.per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
@@ -158,6 +158,27 @@ fn start_cores(
     let listeners = Locked::new(per_core);
     let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };
     Cores::start(config, move |id| proxy::start_core(id, &shared, &listeners))
+}
+
+/// How many client connections are served at once: as many as `limits` has, fewer if descriptors are scarce.
+fn connection_cap() -> usize {
+    let limit = match runtime::raise_nofile() {
+        Ok(limit) => limit,
+        Err(error) => {
+            log::warn!("the soft descriptor limit can't be raised: {error}");
+            Some(SOFT_DESCRIPTORS)
+        }
+    };
+    let affordable = limit.map_or(CONNECTIONS, |limit| {
+        let left = limit.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION;
+        usize::try_from(left).unwrap_or(CONNECTIONS)
+    });
+    if affordable < CONNECTIONS {
+        log::info!(
+            "{affordable} connections at once instead of {CONNECTIONS}: the hard descriptor limit is small"
+        );
+    }
+    affordable.clamp(1, CONNECTIONS)
 }
 
 /// One worker per core that this process may use.

@@ -16,7 +16,7 @@ mod exchange;
 mod reach;
 mod upload;
 
-use crate::limits::{CONNECTIONS, CORE_TICK};
+use crate::limits::CORE_TICK;
 use crate::net::BoundListener;
 use crate::runtime::{self, CoreHandle, CoreId};
 use crate::snapshot::Publisher;
@@ -38,25 +38,28 @@ pub struct Shared {
     pub own_listeners: Vec<SocketAddr>,
     /// Seed of request ids.
     pub seed: u32,
+    /// Client connections at once.
+    cap: usize,
     connections: AtomicUsize,
 }
 
 impl Shared {
-    /// What the cores of one process share.
+    /// What the cores of one process share; `cap` is how many client connections there may be at once.
     pub fn new(
         publisher: Arc<Publisher>,
         instance: String,
         own_listeners: Vec<SocketAddr>,
         seed: u32,
+        cap: usize,
     ) -> Arc<Self> {
-        Arc::new(Shared { publisher, instance, own_listeners, seed, connections: AtomicUsize::new(0) })
+        Arc::new(Shared { publisher, instance, own_listeners, seed, cap, connections: AtomicUsize::new(0) })
     }
 
-    /// Counts a client connection in, unless [`CONNECTIONS`] are open.
+    /// Counts a client connection in, unless as many are open as there may be.
     fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let admitted = Admitted { shared: Arc::clone(self) };
-        (before < CONNECTIONS).then_some(admitted)
+        (before < self.cap).then_some(admitted)
     }
 }
 
