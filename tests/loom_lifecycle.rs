@@ -7,7 +7,7 @@
 //! Two older designs, kept here alone, are held against the same model and must fail it: otherwise the
 //! model would prove nothing.
 #![cfg(loom)]
-#![allow(clippy::disallowed_methods)] // the older designs take their locks by hand, and the clock needs a start
+#![allow(clippy::disallowed_methods)] // the older designs lock by hand; the clock needs a start
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -33,7 +33,7 @@ pub struct Entry<K: Key, T> {
 /// The right to use an entry's resource. Dropping it is the only release.
 ///
 /// It can't be cloned: one acquire, one release.
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// fn twice<T: Clone>(_: T) {}
 /// fn lease(lease: tidegate::lifecycle::Lease<String, u8>) {
 ///     twice(lease);

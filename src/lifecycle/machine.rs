@@ -1,21 +1,22 @@
 //! The pure machine of one entry: state and event in, state and action out.
 //!
 //! ```text
-//!              acquire            acquire: limit reached → Full
-//!   Idle ───────────────► Active(n) ◄──┐
-//!    │ │ ◄─────────────── n ≥ 1  ──────┘ acquire, release
-//!    │ │   last release    │   ▲
-//!    │ │                   │   │ undrain (n ≥ 1)
-//!    │ │             drain │   │
-//!    │ │  drain            ▼   │
-//!    │ └───────────────► Draining(n)        acquire → Draining
-//!    │   ◄───────────────  │                at 0 the drainers are told
-//!    │   undrain (n = 0)   │
-//!    │                     │
-//!    │ reap, close         │ close           close (from Active, too): the n leases stay out
-//!    ▼                     ▼
-//!   Closed(0) ◄─────── Closed(n)            acquire, undrain → Closed
-//!          last release                      at 0 the resource is dropped, then the drainers are told
+//!                acquire                acquire (limit reached → Full)
+//!            ┌──────────────►         ┌───┐
+//!      Idle(since)           Active(n)    │       n ≥ 1
+//!        │ │ ◄──────────────┘   │ ▲   ◄───┘
+//!        │ │    last release    │ │     release
+//!        │ │                    │ │
+//!        │ │              drain │ │ undrain with n ≥ 1
+//!        │ │  drain             ▼ │
+//!        │ └──────────────► Draining(n)           acquire → Draining; release counts down,
+//!        │ ◄────────────────┘   │                 and at 0 the drainers are told
+//!        │    undrain with n = 0│
+//!        │                      │
+//!        │ reap, close          │ close           (from Active(n) too; the n leases stay out)
+//!        ▼    last release      ▼
+//!      Closed(0) ◄───────── Closed(n)             acquire, undrain → Closed; release counts down,
+//!                                                 and at 0 the resource is dropped, drainers told
 //! ```
 //!
 //! `drain` means "tell me when no lease is out", so it is accepted in every state. `undrain` where nothing
