@@ -406,7 +406,9 @@ impl Core {
             }
             let timeout = self.timeout(give_up);
             let polled = self.poller.borrow_mut().wait(timeout, &mut events);
-            if let Err(e) = polled {
+            if let Err(e) = polled
+                && !self.inbox.is_stopped()
+            {
                 log::error!("core {}: the poller failed: {e}", self.id);
                 self.inbox.stop();
             }
