@@ -418,20 +418,29 @@ struct Core {
     leases: CoreLeases<u64, u64>,
     queue: Vec<Message>,
     in_flight: [u32; KEYS as usize],
+    /// The last word it heard was to drain, and requests were in flight.
+    returning: [bool; KEYS as usize],
 }
 
 impl Core {
     fn wake(&mut self) {
         for message in std::mem::take(&mut self.queue) {
             match message {
-                Message::Drain(key) => self.leases.drain(&key, clock()),
-                Message::Undrain(key) => self.leases.undrain(&key, clock()),
+                Message::Drain(key) => {
+                    self.leases.drain(&key, clock());
+                    self.returning[key as usize] = self.in_flight[key as usize] > 0;
+                }
+                Message::Undrain(key) => {
+                    self.leases.undrain(&key, clock());
+                    self.returning[key as usize] = false;
+                }
             }
         }
     }
 
     fn request(&mut self, entry: &Arc<Entry<u64, u64>>, stopped: bool) {
         if self.leases.begin(entry, clock()).is_ok() {
+            assert!(!self.returning[*entry.key() as usize], "a drained core let a request in");
             assert!(!stopped, "a request began after all leases were said to be back");
             self.in_flight[*entry.key() as usize] += 1;
         }
@@ -441,6 +450,7 @@ impl Core {
         if self.in_flight[key as usize] > 0 {
             self.in_flight[key as usize] -= 1;
             self.leases.end(&key, clock());
+            self.returning[key as usize] &= self.in_flight[key as usize] > 0;
         }
     }
 }

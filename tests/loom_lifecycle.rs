@@ -355,6 +355,24 @@ fn close_by_entry_and_by_key_under_a_holder() {
     });
 }
 
+/// What is closed with no lease out is as good as absent: a look-up makes a new one and is not refused.
+#[test]
+fn a_close_of_an_idle_entry_refuses_nobody() {
+    model(|| {
+        let it = Lifecycle::with_limit(9);
+        let entry = it.entry();
+        let visitor = visitor(&it, &[]);
+        let reaper = {
+            let it = Arc::clone(&it);
+            thread::spawn(move || it.registry.reap(Duration::ZERO))
+        };
+        entry.close("model");
+        visitor.join().unwrap();
+        reaper.join().unwrap();
+        it.finish();
+    });
+}
+
 /// A remover that comes late must not take the successor away.
 #[test]
 fn late_close_against_the_successor() {
@@ -459,6 +477,9 @@ fn drain_against_undrain() {
             other => panic!("{other:?}"),
         }
         it.visit(&[]);
+        let before = count.load(SeqCst);
+        entry.drain(|| ()).unwrap();
+        assert_eq!(count.load(SeqCst), before, "told although it was undrained, or told again");
         it.finish();
     });
 }
@@ -478,6 +499,28 @@ fn drain_against_close() {
         visitor.join().unwrap();
         closer.join().unwrap();
         assert_eq!((count.load(SeqCst), entry.state()), (1, State::Closed(0)));
+        it.finish();
+    });
+}
+
+/// Who drains what is closed is told when the resource is gone, not before.
+#[test]
+fn a_drainer_of_a_closed_entry_is_told_when_the_resource_is_gone() {
+    model(|| {
+        let it = Lifecycle::with_limit(9);
+        let leases = [it.try_acquire().unwrap(), it.try_acquire().unwrap()];
+        let entry = Arc::clone(leases[0].entry());
+        entry.close("model");
+        let holders = leases.map(|lease| thread::spawn(move || lease.get().0.call()));
+        let (count, told) = told(&it);
+        let world = Arc::clone(&it.world);
+        let gone = move || {
+            assert_eq!(world.closed.load(SeqCst), 1, "told before the resource was gone");
+            told();
+        };
+        entry.drain(gone).unwrap();
+        holders.into_iter().for_each(|holder| holder.join().unwrap());
+        assert_eq!(count.load(SeqCst), 1);
         it.finish();
     });
 }
@@ -509,14 +552,17 @@ impl Core {
         Core { leases: CoreLeases::new(), queue: Arc::clone(queue) }
     }
 
-    /// Takes what is on the queue.
-    fn wake(&mut self) {
+    /// Takes what is on the queue; says whether its last word was to drain.
+    fn wake(&mut self) -> bool {
+        let mut drained = false;
         while let Some(message) = self.queue.with(VecDeque::pop_front) {
+            drained = matches!(message, Message::Drain);
             match message {
                 Message::Drain => self.leases.drain(&KEY, clock()),
                 Message::Undrain => self.leases.undrain(&KEY, clock()),
             }
         }
+        drained
     }
 
     /// One request, during which the core looks at its queue as between any two slices of work.
@@ -525,7 +571,10 @@ impl Core {
         traffic.in_flight.fetch_add(1, SeqCst);
         assert!(!traffic.stopped.load(SeqCst), "a request began after all leases were said to be back");
         self.leases.get(&KEY).expect("a lease is held during a request").0.call();
-        self.wake();
+        if self.wake() {
+            let next = self.leases.begin(entry, clock());
+            assert_eq!(next, Err(Refused::Draining), "a drained core lets requests in");
+        }
         assert!(!traffic.stopped.load(SeqCst), "stopped under a request in flight");
         traffic.in_flight.fetch_sub(1, SeqCst);
         self.leases.end(&KEY, clock());

@@ -413,7 +413,7 @@ impl Core {
             self.now.set(read_clock());
             if let Some(arrived) = self.inbox.rouse() {
                 arrived.wakes.iter().for_each(|node| node.wake_on(self));
-                arrived.jobs.into_iter().for_each(|job| panics::contain(job));
+                arrived.jobs.into_iter().for_each(panics::contain);
             }
             events.drain(..).for_each(|event| self.dispatch(event));
             self.fire_timers();

@@ -121,11 +121,15 @@ mod tests {
     fn the_pool_keeps_hot_stacks_and_gives_back_the_rest() {
         let mut pool = Pool::new(2, 8);
         let taken: Vec<_> = (0..10).map(|_| pool.take().unwrap()).collect();
-        taken.into_iter().for_each(|s| drop(pool.give(s)));
+        for stack in taken {
+            pool.give(stack);
+        }
         assert_eq!(pool.stacks.len(), 8);
         assert!(pool.trim(), "nothing is known of the first second");
         let hot: Vec<_> = (0..3).map(|_| pool.take().unwrap()).collect();
-        hot.into_iter().for_each(|s| drop(pool.give(s)));
+        for stack in hot {
+            pool.give(stack);
+        }
         assert!(pool.trim());
         assert_eq!(pool.stacks.len(), 3, "five of eight were idle");
         assert!(!pool.trim());

@@ -144,8 +144,11 @@ const LINGER_BYTES: usize = 1024 * 1024;
 
 fn linger(stream: TcpStream, deadline: Instant, mut left: usize) {
     stream.when_readable(Some(deadline), move |stream, wake| {
+        if wake != Wake::Ready {
+            return;
+        }
         let mut waste = [0; 16 * 1024];
-        while wake == Wake::Ready {
+        loop {
             match stream.try_read(&mut waste) {
                 Ok(Some(0)) | Err(_) => return,
                 Ok(Some(n)) if n >= left => return,

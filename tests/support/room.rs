@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const INSIDE: &str = "TIDEGATE_TEST_ROOM";
 
 /// What a room needs besides root.
-const PROGRAMS: [&str; 6] = ["dockerd", "containerd", "docker", "iptables", "ip", "unshare"];
+const PROGRAMS: [&str; 7] = ["dockerd", "containerd", "docker", "iptables", "ip", "unshare", "setpriv"];
 
 /// A directory below `target` for what tests build and write.
 pub fn scratch() -> PathBuf {
@@ -107,7 +107,9 @@ const NAMESPACES: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-ch
 fn run(test: &str, limit: Duration, log: &Path) -> (Option<ExitStatus>, Duration) {
     let out = File::create(log).expect("the log");
     let start = Instant::now();
-    let mut room = Command::new("unshare")
+    // Killed with this thread, should the test runner itself be killed.
+    let mut room = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare"])
         .args(NAMESPACES)
         .args(["sh", "-c", "\"$0\" \"$@\" & wait $!"])
         .arg(std::env::current_exe().expect("this binary"))
@@ -117,7 +119,7 @@ fn run(test: &str, limit: Duration, log: &Path) -> (Option<ExitStatus>, Duration
         .stdout(out.try_clone().expect("the log again"))
         .stderr(out)
         .spawn()
-        .expect("unshare starts");
+        .expect("setpriv starts");
     let status = loop {
         match room.try_wait().expect("the room's end") {
             None if start.elapsed() < limit => wait::pass(Duration::from_millis(20)),

@@ -21,6 +21,9 @@ pub fn at(seconds: u64) -> Instant {
     start() + Duration::from_secs(seconds)
 }
 
+/// An event, and what the machine answers.
+pub type Row = (Event, Result<(State, Action), Refused>);
+
 /// A state, and the time that it is.
 #[derive(Clone, Copy)]
 pub struct Scenario {
@@ -64,7 +67,7 @@ impl Scenario {
 
     /// Asserts what each event does here; the table has every kind of event.
     #[track_caller]
-    pub fn does(self, table: &[(Event, Result<(State, Action), Refused>)]) {
+    pub fn does(self, table: &[Row]) {
         let kinds: BTreeSet<&str> = table.iter().map(|(event, _)| event.name()).collect();
         let all = BTreeSet::from(["acquire", "release", "reap", "drain", "undrain", "close"]);
         assert_eq!(kinds, all, "the table lacks an event");
