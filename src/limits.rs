@@ -204,8 +204,6 @@ pub const ENGINE_DYING: Duration = Duration::from_millis(200);
 pub const ENGINE_INSPECT_AGAIN: Duration = Duration::from_millis(50);
 /// Longest pause between two tries of a call that fails.
 pub const ENGINE_BACKOFF: Duration = Duration::from_secs(5);
-/// Calls on one engine's shared client at once: some engines under one address, each with its workers.
-pub const ENGINE_LEASES: u32 = 256;
 /// Time for one connect to an engine's socket: a Unix socket accepts at once unless its backlog is full.
 pub const ENGINE_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pauses between tries once a socket has appeared: it is there when it is bound; that it listens comes a

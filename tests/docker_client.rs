@@ -198,6 +198,16 @@ fn json_of_any_depth_is_an_error_not_a_crash() {
 }
 
 #[test]
+fn nested_json_needs_little_stack() {
+    let nested = format!(r#"{{"Id":"x","Strange":{}1{}}}"#, "[".repeat(120), "]".repeat(120));
+    let (_dir, _server, client) = answering(Box::leak(nested.into_boxed_str()));
+    let inspect = move || Api::new(&client, V41, SOON).inspect("x").is_ok();
+    // Half of what a supervisor's thread has.
+    let thread = std::thread::Builder::new().stack_size(256 * 1024).spawn(inspect).unwrap();
+    assert!(thread.join().unwrap());
+}
+
+#[test]
 fn an_answer_cut_off_is_no_answer() {
     let (_dir, _server, client) = scripted(|_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[]").unwrap();

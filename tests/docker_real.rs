@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::engine::Engine;
 use support::room::{command, inside, measured, noted};
+use tidegate::docker::own;
 use tidegate::docker::{EngineState, Report, RunState};
 
 const LIMIT: Duration = Duration::from_secs(180);
@@ -107,6 +108,15 @@ fn lives(engine: &Engine, watched: &Watched) {
     assert_eq!((shown.name.as_str(), shown.image.as_str(), shown.ports.len()), ("b1", "app", 2));
     assert!(shown.mounts.contains(&"/log".to_owned()), "{:?}", shown.mounts);
     assert_eq!(shown.networks[0].ip.map(|ip| ip.to_string()), Some(engine.ip("b1")));
+
+    // What a program in the container would read of itself.
+    let pid = engine.docker(&["inspect", "--format", "{{.State.Pid}}", "a1"]);
+    let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    assert_eq!(own::from_mountinfo(&mounts).as_ref(), Some(&a), "{mounts}");
+    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let other = own::from_cgroup(&cgroup).filter(|id| *id != a);
+    assert_eq!(other, None, "{cgroup}");
+    assert_eq!(tidegate::docker::own_container_id(), None, "the room is no container");
 
     engine.docker(&["kill", "a1", "b1"]);
     let (die_a, at, next_a) = reports.wait("a's die", next, died(&a));

@@ -306,6 +306,26 @@ fn a_full_list_comes_again_and_mends_what_no_event_told() {
 }
 
 #[test]
+fn a_thousand_containers_are_read_at_a_connect() {
+    let _turn = alone();
+    let engine = engine();
+    for number in 0..1_000 {
+        engine.create(Spec::new(format!("idle{number}")));
+    }
+    for number in 0..40 {
+        engine.run(Spec::new(format!("up{number}"))).unwrap();
+    }
+    let watched = watch(engine.socket());
+    let (containers, next) = watched.reports.synced(0);
+    assert_eq!(containers.len(), 1_040);
+    let verified = |container: &tidegate::docker::Container| container.started_at.is_some();
+    assert_eq!(containers.iter().filter(|container| verified(container)).count(), 40);
+    watched.reports.state(next, &EngineState::Ready);
+    until("all are inspected in the end", || engine.stats().calls_of(Call::Inspect) >= 1_040);
+    assert!(engine.stats().connections_total <= 8, "{:?}", engine.stats());
+}
+
+#[test]
 fn a_silent_stream_is_kept() {
     let _turn = alone();
     let engine = engine();

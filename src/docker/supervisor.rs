@@ -37,7 +37,7 @@ pub type Clients = Registry<ClientKey, Client>;
 /// An empty registry of clients. Whoever owns it calls `reap` now and then.
 #[allow(clippy::disallowed_methods)] // the docker lane reads the clock
 pub fn clients() -> Arc<Clients> {
-    Registry::new("docker client", limits::ENGINE_LEASES, Instant::now)
+    Registry::new("docker client", limits::CLIENT_LEASES, Instant::now)
 }
 
 /// What to do when the engine's socket is a deleted file (bind-mounted, and the engine made a new one).

@@ -17,7 +17,7 @@
 //!
 //! ```text
 //!    Down, nobody listens:  Connecting (never synced) │ Lost (synced, or LiveRestore) │ else still Unverified
-//!    Down, other reasons:   Stale │ Denied │ Unverified (somebody may listen)
+//!    Down, other reasons:   Stale │ Denied (never synced, or LiveRestore) │ else Unverified: somebody may listen
 //!    connected … Synced:    Unverified
 //!    after Synced:          Ready ◄──► Slow (a ping or list is late or fails; the stream is open)
 //! ```
@@ -305,7 +305,13 @@ impl Machine {
     fn denied(&mut self, why: String, now: Instant, out: &mut Actions) -> Duration {
         let since = *self.denied_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= self.timings.denied_after {
-            self.tell(EngineState::Denied, why, out);
+            if self.ever_synced && !self.live_restore {
+                // It may have started again behind the closed door, and handed out addresses.
+                self.tell(EngineState::Unverified, why.clone(), out);
+                self.trouble(why, out);
+            } else {
+                self.tell(EngineState::Denied, why, out);
+            }
             return self.timings.retry_refused;
         }
         self.unknown(why, out)

@@ -256,6 +256,22 @@ fn denied_needs_a_second_and_is_tried_less_often() {
 }
 
 #[test]
+fn behind_a_door_that_closed_later_addresses_may_change() {
+    for (live_restore, expected) in [(false, EngineState::Unverified), (true, EngineState::Denied)] {
+        let mut scene = Scene::ready(&[]);
+        let info = Info { live_restore, server_version: String::new(), system_time: None };
+        scene.feed(Input::Info { session: scene.session(), result: Ok(info) });
+        scene.feed(Input::Ended(Ending::Closed("eof".into())));
+        let denied = || Input::ConnectFailed(ConnectFailure::Denied("no permission".into()));
+        assert_eq!(states(&scene.feed(denied())), [EngineState::Unverified]);
+        scene.now += limits::ENGINE_DENIED_AFTER;
+        let actions = scene.feed(denied());
+        assert_eq!((states(&actions), problems(&actions)), (vec![expected], 1), "the reason is said");
+        assert_eq!(problems(&scene.feed(denied())), 0);
+    }
+}
+
+#[test]
 fn a_stale_socket_asks_for_the_exit_once() {
     let mut scene = scene_with(OnStaleSocket::Exit);
     let stale = || Input::ConnectFailed(ConnectFailure::Stale("deleted".into()));
