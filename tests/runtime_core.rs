@@ -280,7 +280,8 @@ thread_local! {
     static MARK: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The test that a migrating runtime fails on ARM: the compiler keeps the address of a thread-local across a call.
+/// The test that a migrating runtime fails on ARM: the compiler keeps the address of a thread-local across a
+/// call.
 #[test]
 fn a_thread_local_is_the_same_before_and_after_every_wait() {
     #[inline(always)]

@@ -383,7 +383,7 @@ fn unix_sockets_connect_read_and_write() {
         let stream = UnixStream::connect(&path, late(), None).unwrap();
         let sent: Vec<u8> = (0..500_000u32).map(|i| (i * 7) as u8).collect();
         stream.write_all(&sent, late()).unwrap();
-        let (mut got, mut buf) = (Vec::new(), [0; 70_000]);
+        let (mut got, mut buf) = (Vec::new(), vec![0; 70_000]);
         while let n @ 1.. = stream.read(&mut buf, late()).unwrap() {
             got.extend_from_slice(&buf[..n]);
         }

@@ -1,5 +1,5 @@
-//! Thread lanes for what blocks: Docker control calls, DNS, files, password hashes. Each lane has threads and a
-//! bounded queue of its own, so that none can starve another.
+//! Thread lanes for what blocks: Docker control calls, DNS, files, password hashes. Each lane has threads and
+//! a bounded queue of its own, so that none can starve another.
 //!
 //! A coroutine uses `net::lane_run`, which parks until the answer comes; other threads use [`Lane::submit`].
 

@@ -10,7 +10,7 @@ use super::slot::{self, SlotAction, SlotEvent, SlotState};
 use super::throttle::Throttle;
 use crate::limits;
 
-/// One core's leases by key; [`slot`](super::slot) draws the machine of each. It belongs to one thread.
+/// One core's leases by key; [`slot`] draws the machine of each. It belongs to one thread.
 ///
 /// A call that gives the last lease back may drop a resource or call a drainer's callback, which only posts
 /// a message.

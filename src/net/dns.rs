@@ -12,8 +12,8 @@ use crate::limits;
 use crate::runtime;
 use crate::util::Locked;
 
-/// The addresses of `name`, at least one, in the resolver's order. Answers are remembered for 5 s, failures for 1 s.
-/// An address as text needs no resolver; brackets of IPv6 are taken.
+/// The addresses of `name`, at least one, in the resolver's order. Answers are remembered for 5 s, failures
+/// for 1 s. An address as text needs no resolver; brackets of IPv6 are taken.
 ///
 /// # Errors
 /// `NotFound` with the resolver's words, `TimedOut`, or what [`lane_run`] gives.

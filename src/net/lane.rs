@@ -8,11 +8,12 @@ use crate::blocking::{Lane, LaneError};
 use crate::runtime::{self, Parked};
 use crate::util::Locked;
 
-/// Runs `f` on a thread of `lane` and waits for its result, at most until `deadline`. Works on a plain thread too.
+/// Runs `f` on a thread of `lane` and waits for its result, at most until `deadline`. Works on a plain thread
+/// too.
 ///
 /// # Errors
-/// `Full`, `Panicked`, `Stopped` (the cores shut down), or `TimedOut`: then `f` is skipped if it has not begun,
-/// else it goes on and its result is dropped.
+/// `Full`, `Panicked`, `Stopped` (the cores shut down), or `TimedOut`: then `f` is skipped if it has not
+/// begun, else it goes on and its result is dropped.
 pub fn lane_run<R: Send + 'static>(
     lane: &Lane,
     f: impl FnOnce() -> R + Send + 'static,

@@ -1,9 +1,10 @@
 //! Listeners: one per core on the same address, and an error when somebody else has it.
 //!
-//! `SO_REUSEPORT` lets the cores share an address, and would let any other program of the same user share it in
-//! silence. So an address is first claimed by an abstract Unix socket of its name (two Tidegates that start at
-//! once; a TCP socket that is bound but doesn't listen excludes nobody), then tried without `SO_REUSEPORT`, where
-//! the kernel refuses an address that overlaps with anybody's listener. The claim lasts as long as the listeners.
+//! `SO_REUSEPORT` lets the cores share an address, and would let any other program of the same user share it
+//! in silence. So an address is first claimed by an abstract Unix socket of its name (two Tidegates that
+//! start at once; a TCP socket that is bound but doesn't listen excludes nobody), then tried without
+//! `SO_REUSEPORT`, where the kernel refuses an address that overlaps with anybody's listener. The claim lasts
+//! as long as the listeners.
 
 use std::error::Error;
 use std::fmt;
@@ -80,7 +81,8 @@ pub struct Listener {
 }
 
 /// Binds `copies` sockets to one address, for as many cores. Port 0: the kernel picks one for all.
-/// `dual_stack` with an unspecified address listens for IPv4 and IPv6, or for IPv4 alone on a host without IPv6.
+/// `dual_stack` with an unspecified address listens for IPv4 and IPv6, or for IPv4 alone on a host without
+/// IPv6.
 ///
 /// # Errors
 /// See [`BindError`].
@@ -113,8 +115,8 @@ impl BoundListener {
 }
 
 impl Listener {
-    /// The next connection and where it comes from; as [`TcpListener::accept`]. An IPv4 client of a dual-stack
-    /// listener has its IPv4 address.
+    /// The next connection and where it comes from; as [`TcpListener::accept`]. An IPv4 client of a
+    /// dual-stack listener has its IPv4 address.
     pub fn accept(&self, deadline: Option<Instant>) -> io::Result<(TcpStream, SocketAddr)> {
         self.accept_until(deadline, None)
     }

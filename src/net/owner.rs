@@ -95,7 +95,8 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn reads_the_kernels_table() {
-        let v4 = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 x";
+        let v4 = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
+                      0        0 4711 1 x";
         assert_eq!(parse_listener(v4, false), Some(("127.0.0.1:8080".parse().unwrap(), "4711".into())));
         assert_eq!(parse_listener(&v4.replace(" 0A ", " 01 "), false), None);
         let v6 = "   0: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A \

@@ -167,8 +167,8 @@ impl Cores {
         &self.handles
     }
 
-    /// Tells every core to end: each waiter wakes with an error of [`is_stopped`](super::is_stopped), nothing new
-    /// is spawned, and what has not ended after `limits::STOP_GRACE` is abandoned. Returns at once.
+    /// Tells every core to end: each waiter wakes with an error of [`is_stopped`](super::is_stopped), nothing
+    /// new is spawned, and what has not ended after `limits::STOP_GRACE` is abandoned. Returns at once.
     pub fn shutdown(&self) {
         self.handles.iter().for_each(|h| h.inbox.stop());
     }

@@ -1,8 +1,9 @@
 //! Pinned coroutines, poller, timers and wake-ups: one OS thread per core.
 //!
-//! A core is a thread with a poller, timers and coroutines of its own. A coroutine is written as plain blocking
-//! code and never leaves its thread, so thread-locals stay what they are across a wait; but nothing borrowed
-//! from one (no guard, no `RefCell` borrow) may be held across it, because other coroutines run meanwhile.
+//! A core is a thread with a poller, timers and coroutines of its own. A coroutine is written as plain
+//! blocking code and never leaves its thread, so thread-locals stay what they are across a wait; but nothing
+//! borrowed from one (no guard, no `RefCell` borrow) may be held across it, because other coroutines run
+//! meanwhile.
 //!
 //! ```text
 //!   other threads ── post / unpark ──► inbox ──flag, eventfd──┐
@@ -11,9 +12,9 @@
 //!        └──────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A wait ends with its result, with `ErrorKind::TimedOut` at its deadline, or with an error of [`is_aborted`]
-//! or [`is_stopped`]. A panic ends its coroutine or callback only. A stack overflow ends the process: the guard
-//! region turns it into SIGSEGV.
+//! A wait ends with its result, with `ErrorKind::TimedOut` at its deadline, or with an error of
+//! [`is_aborted`] or [`is_stopped`]. A panic ends its coroutine or callback only. A stack overflow ends the
+//! process: the guard region turns it into SIGSEGV.
 #![allow(unsafe_code)] // stacks, switches and the pointer to the thread's core; each block with its argument
 
 mod abort;

@@ -131,7 +131,8 @@ enum Home {
 }
 
 impl Node {
-    /// For the home core: wakes the wait that was noted last. A stale one is harmless: the parker looks again.
+    /// For the home core: wakes the wait that was noted last. A stale one is harmless: the parker looks
+    /// again.
     pub(crate) fn wake_on(&self, core: &Core) {
         let [slot, number] = &self.key;
         if let Some(key) = WaitKey::from_parts(slot.load(Ordering::Relaxed), number.load(Ordering::Relaxed)) {

@@ -6,13 +6,14 @@
 //! `perform` parks. With readiness the attempt is made when the flag of its direction is set, and again after
 //! the event. A completion poller changes `perform` and this trait in three points and no caller:
 //!
-//! - `perform` submits the operation instead of attempting it, with the waiter's key as user data, and parks at
-//!   most once: the event that wakes it carries the result (a third field of [`Event`]), nothing is tried again.
+//! - `perform` submits the operation instead of attempting it, with the waiter's key as user data, and
+//!   parks at most once: the event that wakes it carries the result (a further field of [`Event`]), and
+//!   nothing is tried again.
 //! - The buffer is pinned by the parked stack: `perform` borrows it and does not return, nor is the coroutine
 //!   dropped, before the kernel has let go of it. That is why a waiting coroutine is woken and never dropped.
 //! - A deadline, an abort or the shutdown must not resume the stack while the kernel may still write into the
-//!   buffer: they submit a cancel, and the stack resumes at the operation's own end (its result or ECANCELED).
-//!   A completed read that lost against its deadline is a success: the bytes are there.
+//!   buffer: they submit a cancel, and the stack resumes at the operation's own end (its result, or
+//!   ECANCELED). A completed read that lost against its deadline is a success: the bytes are there.
 //!
 //! `attach` then registers the descriptor in the ring's file table; `wait` submits and collects in one call.
 

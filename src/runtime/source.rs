@@ -218,7 +218,8 @@ pub(crate) struct Until<'a> {
 }
 
 impl Io {
-    /// Registers `fd`, which must be non-blocking. `writable`: it is known to take bytes (a fresh connection).
+    /// Registers `fd`, which must be non-blocking. `writable`: it is known to take bytes (a fresh
+    /// connection).
     ///
     /// # Errors
     /// The caller is on no core, or epoll has no room.

@@ -55,8 +55,8 @@ impl Drop for MappedStack {
     }
 }
 
-// SAFETY: `base` and `limit` bound one live mapping whose lowest GUARD_BYTES are inaccessible and whose rest is
-// readable, writable, page-aligned and larger than MIN_STACK_SIZE for as long as the value lives.
+// SAFETY: `base` and `limit` bound one live mapping whose lowest GUARD_BYTES are inaccessible and whose rest
+// is readable, writable, page-aligned and larger than MIN_STACK_SIZE for as long as the value lives.
 unsafe impl Stack for MappedStack {
     fn base(&self) -> StackPointer {
         self.base

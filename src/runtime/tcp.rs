@@ -108,7 +108,8 @@ impl TcpStream {
         Ok(sockopt::set_tcp_nodelay(&self.io, on)?)
     }
 
-    /// Whether this idle connection can carry a request: nothing to read, not ended, no error. One system call.
+    /// Whether this idle connection can carry a request: nothing to read, not ended, no error. One system
+    /// call.
     pub fn is_usable_idle(&self) -> bool {
         let mut byte = [0];
         let peeked = rustix::net::recv(&self.io, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
@@ -129,8 +130,13 @@ impl TcpStream {
     }
 
     /// Closes so that the last bytes written reach the other side although it is still sending: ends the own
+<<<<<<< HEAD
     /// direction, then reads and drops up to `LINGER_BYTES` for up to `LINGER_TIMEOUT`. A plain close with unread
     /// bytes would send RST, and RST makes the other side drop what it has not read (RFC 9112 §9.6).
+=======
+    /// direction, then reads and drops up to `LINGER_BYTES` for up to `LINGER_TIME`. A plain close with
+    /// unread bytes would send RST, and RST makes the other side drop what it has not read (RFC 9112 §9.6).
+>>>>>>> runtime
     pub fn linger_close(self) {
         if self.shutdown(Shutdown::Write).is_ok() {
             let deadline = self.io.core().now() + limits::LINGER_TIMEOUT;

@@ -1,8 +1,9 @@
-//! Deadlines of one core: a four-ary heap that knows the place of each entry, so that cancelling removes at once.
+//! Deadlines of one core: a four-ary heap that knows the place of each entry, so that cancelling removes at
+//! once.
 //!
-//! Nearly every deadline is cancelled. A new one is later than most, so it stays near the heap's end, and both
-//! arming and cancelling touch one or two entries. Nothing is left behind: 10^5 armed and cancelled deadlines
-//! keep the memory of the largest number that was armed at once, and less when that falls.
+//! Nearly every deadline is cancelled. A new one is later than most, so it stays near the heap's end, and
+//! both arming and cancelling touch one or two entries. Nothing is left behind: 10^5 armed and cancelled
+//! deadlines keep the memory of the largest number that was armed at once, and less when that falls.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};

@@ -18,7 +18,8 @@ pub struct UnixStream {
 }
 
 impl UnixStream {
-    /// Connects to a path. A full backlog is an error (`WouldBlock`): Unix sockets don't say when it has room.
+    /// Connects to a path. A full backlog is an error (`WouldBlock`): Unix sockets don't say when it has
+    /// room.
     pub fn connect(path: &Path, deadline: Option<Instant>, abort: Option<&Abort>) -> io::Result<UnixStream> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
