@@ -130,23 +130,15 @@ impl TcpStream {
     }
 
     /// Closes so that the last bytes written reach the other side although it is still sending: ends the own
-<<<<<<< HEAD
     /// direction, then reads and drops up to `LINGER_BYTES` for up to `LINGER_TIMEOUT`. A plain close with unread
     /// bytes would send RST, and RST makes the other side drop what it has not read (RFC 9112 §9.6).
-=======
-    /// direction, then reads and drops up to `LINGER_BYTES` for up to `LINGER_TIME`. A plain close with
-    /// unread bytes would send RST, and RST makes the other side drop what it has not read (RFC 9112 §9.6).
->>>>>>> runtime
     pub fn linger_close(self) {
         if self.shutdown(Shutdown::Write).is_ok() {
             let deadline = self.io.core().now() + limits::LINGER_TIMEOUT;
-            linger(self, deadline, LINGER_BYTES);
+            linger(self, deadline, limits::LINGER_BYTES);
         }
     }
 }
-
-/// Bytes that are read and dropped after the last answer.
-const LINGER_BYTES: usize = 1024 * 1024;
 
 fn linger(stream: TcpStream, deadline: Instant, mut left: usize) {
     stream.when_readable(Some(deadline), move |stream, wake| {

@@ -132,8 +132,6 @@ thread_local! {
 const BUDGET: u32 = 64;
 /// Stacks an idle core keeps.
 const STACKS_KEPT_IDLE: usize = 16;
-/// Between two trims of the stacks.
-const TRIM_EVERY: Duration = Duration::from_secs(1);
 /// The doorbell's key at the poller; no token looks like it.
 const DOORBELL: u64 = u64::MAX;
 

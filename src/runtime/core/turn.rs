@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use corosensei::CoroutineResult;
 
-use super::{
-    Action, BUDGET, CURRENT, Core, DOORBELL, Reason, Running, TRIM_EVERY, Task, WaitKey, read_clock,
-};
+use super::{Action, BUDGET, CURRENT, Core, DOORBELL, Reason, Running, Task, WaitKey, read_clock};
 use crate::limits;
 use crate::runtime::panics;
 use crate::runtime::poller::{Event, Poller};
@@ -121,7 +119,7 @@ impl Core {
                 self.slots.borrow_mut().remove(slot);
                 let trim = self.stacks.borrow_mut().give(fiber.into_stack());
                 if trim && !self.trimming.replace(true) {
-                    self.arm(self.now() + TRIM_EVERY, Action::Trim);
+                    self.arm(self.now() + limits::STACK_TRIM_EVERY, Action::Trim);
                 }
             }
         }
@@ -163,7 +161,7 @@ impl Core {
                     let again = self.stacks.borrow_mut().trim();
                     self.trimming.set(again);
                     if again {
-                        self.arm(self.now() + TRIM_EVERY, Action::Trim);
+                        self.arm(self.now() + limits::STACK_TRIM_EVERY, Action::Trim);
                     }
                 }
             }
