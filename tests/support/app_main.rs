@@ -161,7 +161,9 @@ fn answer(app: &App, request: &Request, input: &mut impl BufRead, output: &mut T
 
 fn head(app: &App, framing: &str) -> String {
     let (name, host) = (&app.name, &app.host);
-    format!("HTTP/1.1 200 OK\r\nX-App: {name}\r\nX-Container: {host}\r\nContent-Type: text/plain\r\n{framing}\r\n\r\n")
+    format!(
+        "HTTP/1.1 200 OK\r\nX-App: {name}\r\nX-Container: {host}\r\nContent-Type: text/plain\r\n{framing}\r\n\r\n"
+    )
 }
 
 fn whole(app: &App, output: &mut TcpStream, body: &[u8]) -> Result<()> {
