@@ -4,10 +4,11 @@ use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use tidegate::config::labels::decode_route;
+use tidegate::config::labels::set_field;
 use tidegate::config::{FileChoice, Sources, example, load};
 use tidegate::error::{Place, Problem};
 use tidegate::limits;
+use tidegate::route::Settings;
 use tidegate::util::rng::Rng;
 
 /// Two files in a directory of memory, if there is one, for one test.
@@ -180,13 +181,10 @@ fn ten_thousand_labels_do_not_panic() {
     for _ in 0..10_000 {
         let (field, value) = (text(&mut rng, b"port.host.scheme"), text(&mut rng, b"8080 http 10.0.0.1"));
         let (field, value) = (String::from_utf8_lossy(&field), String::from_utf8_lossy(&value));
-        let fields = [
-            ("l", &*field, &*value),
-            ("m", "port", &*value),
-            ("n", "host", &*value),
-            ("o", "scheme", &value),
-        ];
-        let _ = decode_route("app", &fields, |_| Place::Default);
+        let mut settings = Settings::new("app", Place::Default);
+        for name in [&*field, "port", "host", "scheme"] {
+            let _ = set_field(&mut settings, name, &value);
+        }
     }
 }
 

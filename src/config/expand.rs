@@ -11,7 +11,7 @@ pub(super) const DEFAULT_ENGINE_URL: &str = "unix:///var/run/docker.sock";
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What is wrong with a value, and how to mend it.
-pub(super) type Wrong = (String, Option<String>);
+pub type Wrong = (String, Option<String>);
 
 /// Expands `text`.
 ///

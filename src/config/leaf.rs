@@ -240,7 +240,8 @@ fn with_nearest(leaf: Leaf, text: &str, plain: bool, words: &[&str]) -> Wrong {
 fn host(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
     let leaf = Leaf::Host;
     if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok(LeafValue::Text(ip.to_string()));
+        let usable = !ip.is_unspecified() && !ip.is_multicast();
+        return if usable { Ok(LeafValue::Text(ip.to_string())) } else { Err(wrong(leaf, text, plain)) };
     }
     let text = text_only(leaf, text, plain)?;
     // A name whose last label is a number is a mistyped IPv4 address.

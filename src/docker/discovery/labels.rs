@@ -11,10 +11,11 @@
 //! it without the label would send requests elsewhere than the label says, or let in whom it keeps out.
 
 use super::place::{self, shown};
-use super::{Container, Problem, Scheme, Target, canonical, check_alias};
+use super::{Container, Place, Problem, Scheme, Target, canonical, check_alias};
+use crate::config;
 use crate::limits::{ALIASES, LABEL_BYTES, LABELS};
+use crate::route::Settings;
 use crate::util::suggest::nearest;
-use std::net::IpAddr;
 
 /// What the labels of one container say.
 #[derive(Debug, Default)]
@@ -149,9 +150,6 @@ const KEYS: &[(&str, Known)] = &[
     ("tls_terminations", Known::Later),
     ("wake_timeout", Known::Later),
 ];
-
-/// Schemes that GoDoxy has and Tidegate has not.
-const LATER_SCHEMES: [&str; 4] = ["h2c", "tcp", "udp", "fileserver"];
 
 const EXPECTED: &str = "expected `proxy.aliases`, `proxy.exclude` or `proxy.<alias>.<field>`";
 
@@ -367,20 +365,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The value is decoded as a route file's is.
     fn read_field(&mut self, label: &Label, at: usize, name: &str) {
+        let mut said = Settings::new("", Place::Default);
+        let decoded = config::labels::set_field(&mut said, name, label.value);
         let alias = &mut self.labels.aliases[at];
-        let said = match name {
-            "scheme" => scheme(label.value).and_then(|v| say(&mut alias.scheme, v, label)),
-            "host" => host(label.value).and_then(|v| say(&mut alias.host, v, label)),
-            _ => port(label.value).and_then(|v| say(&mut alias.port, v, label)),
-        };
-        match said {
-            Ok(()) => {}
-            Err(Wrong::Value { message, hint }) => {
-                alias.refused.get_or_insert_with(|| misconfigured(label.key, &message));
-                self.problem(label.key, message, hint);
-            }
-            Err(Wrong::NotYet { what }) => self.not_yet(label, &what, &[at]),
+        let kept = decoded.and_then(|()| {
+            say(&mut alias.scheme, said.scheme, label)?;
+            say(&mut alias.host, said.host, label)?;
+            say(&mut alias.port, said.port, label)
+        });
+        if let Err((message, hint)) = kept {
+            alias.refused.get_or_insert_with(|| misconfigured(label.key, &message));
+            self.problem(label.key, message, hint);
         }
     }
 
@@ -468,63 +465,6 @@ impl AliasLabels {
     }
 }
 
-enum Wrong {
-    Value { message: String, hint: Option<String> },
-    NotYet { what: String },
-}
-
-fn wrong<T>(expected: &str, value: &str) -> Result<T, Wrong> {
-    Err(Wrong::Value { message: format!("expected {expected}, got `{}`", shown(value)), hint: None })
-}
-
-fn scheme(value: &str) -> Result<Scheme, Wrong> {
-    let name = value.trim().to_ascii_lowercase();
-    match name.as_str() {
-        "http" => Ok(Scheme::Http),
-        "https" => Ok(Scheme::Https),
-        later if LATER_SCHEMES.contains(&later) => Err(Wrong::NotYet { what: format!("scheme `{later}`") }),
-        _ => {
-            let near = nearest(&name, ["http", "https"].into_iter().chain(LATER_SCHEMES));
-            let hint = near.map(|near| format!("did you mean `{near}`?"));
-            Err(Wrong::Value { message: format!("expected `http`, got `{}`", shown(value)), hint })
-        }
-    }
-}
-
-fn port(value: &str) -> Result<u16, Wrong> {
-    let digits = value.trim();
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    match digits.split_once(':') {
-        Some((listen, target)) if is_number(listen) && is_number(target) => {
-            Err(Wrong::NotYet { what: "a listening port (`listening:target`)".to_owned() })
-        }
-        None if is_number(digits) => match digits.parse() {
-            Ok(port) if port > 0 => Ok(port),
-            _ => wrong("a port from 1 to 65535", value),
-        },
-        _ => wrong("a port from 1 to 65535", value),
-    }
-}
-
-fn host(value: &str) -> Result<String, Wrong> {
-    let host = value.trim();
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        let usable = !ip.is_unspecified() && !ip.is_multicast();
-        return if usable { Ok(ip.to_string()) } else { wrong("an address to connect to", value) };
-    }
-    if host.contains("://") {
-        return wrong("a host name or an IP address, without a scheme", value);
-    }
-    if host.contains(':') {
-        return wrong("a host name or an IP address, without a port", value);
-    }
-    match check_alias(host) {
-        Ok(()) if !host.starts_with('*') => Ok(host.to_owned()),
-        _ => wrong("a host name or an IP address", value),
-    }
-}
-
 /// Go's booleans, and what people write in YAML.
 fn boolean(value: &str) -> Option<bool> {
     match value.trim().to_ascii_lowercase().as_str() {
@@ -535,14 +475,18 @@ fn boolean(value: &str) -> Option<bool> {
 }
 
 /// Keeps the first of two labels for one field (`proxy.App.port` and `proxy.app.port`).
-fn say<T: PartialEq>(slot: &mut Option<Said<T>>, value: T, label: &Label) -> Result<(), Wrong> {
-    match slot {
-        Some(said) if said.value == value => Ok(()),
-        Some(said) => {
-            let message = format!("says otherwise than `{}`", said.label);
-            Err(Wrong::Value { message, hint: Some("keep one of them".to_owned()) })
+fn say<T: PartialEq>(
+    slot: &mut Option<Said<T>>,
+    value: Option<T>,
+    label: &Label,
+) -> Result<(), (String, Option<String>)> {
+    match (slot, value) {
+        (_, None) => Ok(()),
+        (Some(said), Some(value)) if said.value == value => Ok(()),
+        (Some(said), Some(_)) => {
+            Err((format!("says otherwise than `{}`", said.label), Some("keep one of them".to_owned())))
         }
-        None => {
+        (slot, Some(value)) => {
             *slot = Some(Said { value, label: shown(label.key) });
             Ok(())
         }
@@ -576,4 +520,17 @@ fn suggestion(table: &[(&'static str, Known)], name: &str) -> Option<(&'static s
 
 fn until_then(hint: String, withheld: bool) -> String {
     if withheld { format!("{hint} (not served until then)") } else { hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_label_can_say_the_fields_that_a_route_file_can() {
+        let labels: BTreeSet<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+        let files: BTreeSet<&str> = config::labels::fields().collect();
+        assert_eq!(labels, files);
+    }
 }
