@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use runtime_support::{scaled, start, wait_for};
+use runtime_support::{scale, scaled, start, wait_for};
 use tidegate::runtime::{self, SpawnError, TcpListener, TcpStream, Wake};
 
 type Outcome = (&'static str, io::Result<()>);
@@ -124,7 +124,9 @@ fn an_idle_core_sleeps_and_ends_at_once() {
     let before = ask();
     std::thread::sleep(Duration::from_millis(300));
     let woken = ask() - before;
-    assert!(woken <= 3, "an idle core woke {woken} times in 300 ms");
+    // An emulator has wake-ups of its own.
+    let most = 3 * u64::from(scale());
+    assert!(woken <= most, "an idle core woke {woken} times in 300 ms");
     let start = Instant::now();
     cores.shutdown();
     cores.join().unwrap();
