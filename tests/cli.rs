@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::fake::Dir;
 use common::{Backend, Client, DEADLINE};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -27,19 +28,20 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A directory that goes when the test ends.
-struct Dir(PathBuf);
+/// A directory for one test's configuration.
+struct Home(Dir);
 
-impl Dir {
-    fn new(name: &str) -> Dir {
-        let dir = std::env::temp_dir().join(format!("tidegate-cli-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Dir(dir)
+impl Home {
+    fn new() -> Home {
+        Home(Dir::new())
+    }
+
+    fn path(&self) -> &Path {
+        &self.0.0
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let path = self.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     }
@@ -47,18 +49,12 @@ impl Dir {
     /// A configuration whose engine does not exist, with one route.
     fn config(&self, extra: &str, route: SocketAddr) -> PathBuf {
         self.write("routes.yml", &format!("app:\n  host: {}\n  port: {}\n", route.ip(), route.port()));
-        let socket = self.0.join("no.sock");
+        let socket = self.0.socket();
         let engine = format!(
             "providers:\n  docker:\n    local: unix://{}\n  include: [routes.yml]\n",
             socket.display()
         );
         self.write("config.yml", &format!("{engine}{extra}"))
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -163,7 +159,7 @@ fn a_wrong_command_line_exits_64() {
 
 #[test]
 fn check_reports_all_problems_of_all_files_and_exits_64() {
-    let dir = Dir::new("check");
+    let dir = Home::new();
     dir.write("routes.yml", "app:\n  hots: 10.0.0.1\n  port: 70000\napp2: just text\n");
     let config = dir.write(
         "config.yml",
@@ -172,7 +168,7 @@ fn check_reports_all_problems_of_all_files_and_exits_64() {
     for command in ["check", "serve"] {
         let output = run(&[command, "--config", config.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(64), "{command}");
-        let text = text(&output.stderr).replace(&format!("{}/", dir.0.display()), "");
+        let text = text(&output.stderr).replace(&format!("{}/", dir.path().display()), "");
         let expected = include_str!("golden/cli/six-faults.txt");
         assert_eq!(text, expected, "{command} prints:\n{text}");
     }
@@ -180,7 +176,7 @@ fn check_reports_all_problems_of_all_files_and_exits_64() {
 
 #[test]
 fn check_of_a_right_configuration_counts_what_it_found() {
-    let dir = Dir::new("right");
+    let dir = Home::new();
     let config = dir.config("", "127.0.0.1:9".parse().unwrap());
     let output = run(&["check", config.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -197,7 +193,7 @@ fn a_missing_file_that_was_named_is_a_problem() {
 #[test]
 fn serve_answers_and_sigterm_ends_it_with_0() {
     let backend = Backend::answering(|_| "from a file route".into());
-    let dir = Dir::new("serve");
+    let dir = Home::new();
     let config = dir.config("entrypoint: {http_addr: \"127.0.0.1:0\"}\n", backend.addr);
     let mut running = Running::start(serve(&config));
     let addr = running.addr();
@@ -209,7 +205,7 @@ fn serve_answers_and_sigterm_ends_it_with_0() {
 
 #[test]
 fn command_line_over_environment_over_file() {
-    let dir = Dir::new("order");
+    let dir = Home::new();
     // The file's address is no address of this machine: whoever takes it fails.
     let config = dir.config("entrypoint: {http_addr: \"192.0.2.1:80\"}\n", "127.0.0.1:9".parse().unwrap());
     let mut by_environment = serve(&config);
@@ -228,7 +224,7 @@ fn command_line_over_environment_over_file() {
 
 #[test]
 fn a_taken_port_names_its_owner() {
-    let dir = Dir::new("taken");
+    let dir = Home::new();
     let config = dir.config("entrypoint: {http_addr: \"127.0.0.1:0\"}\n", "127.0.0.1:9".parse().unwrap());
     let first = Running::start(serve(&config));
     let addr = first.addr();
@@ -241,7 +237,7 @@ fn a_taken_port_names_its_owner() {
 #[test]
 fn connections_over_the_cap_are_answered_503_and_closed() {
     let backend = Backend::answering(|_| "ok".into());
-    let dir = Dir::new("cap");
+    let dir = Home::new();
     let config = dir.config("entrypoint: {http_addr: \"127.0.0.1:0\"}\nworkers: 1\n", backend.addr);
     // 300 descriptors leave (300 - 256) / 2 connections.
     let mut command = Command::new("sh");

@@ -3,7 +3,8 @@
 
 mod fake_support;
 
-use fake_support::{Answer, Client, Dir, get, until};
+use fake_support::fake::Dir;
+use fake_support::{Answer, Client, get, until};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use tidegate::demo::DemoEngine;

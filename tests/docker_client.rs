@@ -3,7 +3,8 @@
 
 mod docker_support;
 
-use docker_support::{Dir, Scripted, Then, answer, chunk, url};
+use docker_support::fake::Dir;
+use docker_support::{Scripted, Then, answer, chunk, url};
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;

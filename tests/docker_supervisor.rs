@@ -3,8 +3,9 @@
 
 mod docker_support;
 
+use docker_support::fake::{Dir, engine};
 use docker_support::{
-    Dir, PATIENCE, Scripted, Then, Watched, answer, chunk, descriptors, docker_threads, short, until,
+    PATIENCE, Scripted, Then, Watched, answer, chunk, descriptors, docker_threads, short, until,
 };
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -12,38 +13,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
-use tidegate::docker::fake::{Call, FakeEngine, Options, Restart, Spec};
+use tidegate::docker::fake::{Call, Restart, Spec};
 use tidegate::docker::{Clients, EngineState, Report, RunState, SupervisorConfig, clients, supervise};
-
-/// An engine that ends with the test.
-struct Engine {
-    fake: FakeEngine,
-    dir: Dir,
-}
-
-impl std::ops::Deref for Engine {
-    type Target = FakeEngine;
-    fn deref(&self) -> &FakeEngine {
-        &self.fake
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.fake.shutdown();
-    }
-}
-
-fn engine() -> Engine {
-    engine_with(|_| {})
-}
-
-fn engine_with(change: impl FnOnce(&mut Options)) -> Engine {
-    let dir = Dir::new();
-    let mut options = Options::new(dir.socket());
-    change(&mut options);
-    Engine { fake: FakeEngine::start(options).unwrap(), dir }
-}
 
 /// Descriptors and threads of the process are counted by some tests: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {

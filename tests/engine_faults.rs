@@ -3,51 +3,30 @@
 
 mod common;
 
+use common::fake::{Engine, engine};
 use common::{Proxy, config_with_engine, wait_until};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tidegate::docker::fake::{Call, FakeEngine, Options, Page, Restart, RestartPolicy, Spec};
+use tidegate::docker::fake::{Call, Page, Restart, RestartPolicy, Spec};
 
-/// A fake engine on a socket of its own.
-struct Lab {
-    engine: FakeEngine,
-    dir: PathBuf,
+/// A fake engine with these containers, each served under its name.
+fn lab(names: &[&str]) -> Engine {
+    let engine = engine();
+    for name in names {
+        run(&engine, name);
+    }
+    engine
 }
 
-impl Lab {
-    fn new(name: &str) -> Lab {
-        let dir = std::env::temp_dir().join(format!("tidegate-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let engine = FakeEngine::start(Options::new(dir.join("engine.sock"))).unwrap();
-        Lab { engine, dir }
-    }
-
-    fn with(self, names: &[&str]) -> Lab {
-        for name in names {
-            self.run(name);
-        }
-        self
-    }
-
-    fn run(&self, name: &str) {
-        let spec =
-            Spec::new(name).page(Page::Hello).policy(RestartPolicy::Always).label("proxy.aliases", name);
-        self.engine.run(spec).unwrap();
-    }
-
-    fn proxy(&self) -> Proxy {
-        Proxy::start(config_with_engine(self.engine.socket()))
-    }
+fn run(engine: &Engine, name: &str) {
+    let spec = Spec::new(name).page(Page::Hello).policy(RestartPolicy::Always).label("proxy.aliases", name);
+    engine.run(spec).unwrap();
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.engine.shutdown();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
+fn proxy_for(engine: &Engine) -> Proxy {
+    Proxy::start(config_with_engine(engine.socket()))
 }
 
 /// Asks for `hosts` in turn until it is stopped, and counts: right, 503, other, wrong.
@@ -110,46 +89,46 @@ impl Traffic {
 
 #[test]
 fn a_container_is_served_stopped_started_and_removed() {
-    let lab = Lab::new("life").with(&["app"]);
-    let proxy = lab.proxy();
+    let lab = lab(&["app"]);
+    let proxy = proxy_for(&lab);
     let first = proxy.get_until("app.local", |r| r.status == 200);
     assert_eq!(first.field("x-container"), Some("app"));
-    lab.engine.stop_container("app").unwrap();
+    lab.stop_container("app").unwrap();
     let stopped = proxy.get_until("app.local", |r| r.status == 503);
     assert!(stopped.text().contains("container app is stopped"), "{}", stopped.text());
     assert!(stopped.field("retry-after").is_some());
-    lab.engine.start_container("app").unwrap();
+    lab.start_container("app").unwrap();
     proxy.get_until("app.local", |r| r.status == 200);
-    lab.engine.remove("app").unwrap_or_else(|_| {
-        lab.engine.kill("app").unwrap();
-        lab.engine.remove("app").unwrap();
+    lab.remove("app").unwrap_or_else(|_| {
+        lab.kill("app").unwrap();
+        lab.remove("app").unwrap();
     });
     proxy.get_until("app.local", |r| r.status == 404);
 }
 
 #[test]
 fn requests_at_start_wait_for_the_first_list_instead_of_a_404() {
-    let lab = Lab::new("first").with(&["app"]);
-    lab.engine.set_latency(Call::List, Duration::from_millis(300));
-    let proxy = lab.proxy();
+    let lab = lab(&["app"]);
+    lab.set_latency(Call::List, Duration::from_millis(300));
+    let proxy = proxy_for(&lab);
     assert_eq!(proxy.get("app", "/").status, 200);
     assert_eq!(proxy.get("nobody", "/").status, 404);
 }
 
 #[test]
 fn while_nobody_listens_on_the_socket_routes_serve_on() {
-    let lab = Lab::new("lost").with(&["app"]);
-    let proxy = lab.proxy();
+    let lab = lab(&["app"]);
+    let proxy = proxy_for(&lab);
     proxy.get_until("app", |r| r.status == 200);
     let traffic = Traffic::start(&proxy, &["app"]);
     for outage in [20, 500] {
-        lab.engine.kill_engine();
+        lab.kill_engine();
         let before = traffic.counts().right;
         std::thread::sleep(Duration::from_millis(outage));
         wait_until("answers during the outage", || traffic.counts().right > before + 3);
-        lab.engine.start_engine(Restart::LiveRestore).unwrap();
-        lab.engine.wait_until_ready(common::DEADLINE);
-        lab.run(&format!("new{outage}"));
+        lab.start_engine(Restart::LiveRestore).unwrap();
+        lab.wait_until_ready(common::DEADLINE);
+        run(&lab, &format!("new{outage}"));
         proxy.get_until(&format!("new{outage}"), |r| r.status == 200);
     }
     let counts = traffic.stop();
@@ -159,22 +138,22 @@ fn while_nobody_listens_on_the_socket_routes_serve_on() {
 #[test]
 fn a_restarted_engine_hands_out_other_addresses_and_nobody_gets_anothers_answer() {
     let names = ["a", "b", "c", "d", "e", "f"];
-    let lab = Lab::new("reversed").with(&names);
-    let proxy = lab.proxy();
+    let lab = lab(&names);
+    let proxy = proxy_for(&lab);
     for name in names {
         proxy.get_until(name, |r| r.status == 200);
     }
-    let before: Vec<_> = names.iter().map(|n| lab.engine.container(n).unwrap().ip).collect();
+    let before: Vec<_> = names.iter().map(|n| lab.container(n).unwrap().ip).collect();
     let traffic = Traffic::start(&proxy, &names);
     wait_until("some traffic", || traffic.counts().right > 50);
-    lab.engine.kill_engine();
+    lab.kill_engine();
     std::thread::sleep(Duration::from_millis(100));
-    lab.engine.start_engine(Restart::Default).unwrap();
-    assert!(lab.engine.wait_until_ready(common::DEADLINE));
+    lab.start_engine(Restart::Default).unwrap();
+    assert!(lab.wait_until_ready(common::DEADLINE));
     for name in names {
         proxy.get_until(name, |r| r.status == 200);
     }
-    let after: Vec<_> = names.iter().map(|n| lab.engine.container(n).unwrap().ip).collect();
+    let after: Vec<_> = names.iter().map(|n| lab.container(n).unwrap().ip).collect();
     assert_ne!(before, after, "the restart should have moved addresses");
     let counts = traffic.stop();
     assert_eq!(counts.wrong, 0, "{counts:?}");
@@ -183,14 +162,14 @@ fn a_restarted_engine_hands_out_other_addresses_and_nobody_gets_anothers_answer(
 
 #[test]
 fn two_containers_swap_addresses_and_none_is_wrong() {
-    let lab = Lab::new("swap").with(&["a", "b"]);
-    let proxy = lab.proxy();
+    let lab = lab(&["a", "b"]);
+    let proxy = proxy_for(&lab);
     for name in ["a", "b"] {
         proxy.get_until(name, |r| r.status == 200);
     }
     let traffic = Traffic::start(&proxy, &["a", "b", "a", "b"]);
     for _ in 0..10 {
-        lab.engine.swap_addresses("a", "b").unwrap();
+        lab.swap_addresses("a", "b").unwrap();
         for name in ["a", "b"] {
             proxy.get_until(name, |r| r.status == 200);
         }
@@ -203,14 +182,14 @@ fn two_containers_swap_addresses_and_none_is_wrong() {
 
 #[test]
 fn a_frozen_engine_is_slow_not_lost() {
-    let lab = Lab::new("frozen").with(&["app"]);
-    let proxy = lab.proxy();
+    let lab = lab(&["app"]);
+    let proxy = proxy_for(&lab);
     proxy.get_until("app", |r| r.status == 200);
     let traffic = Traffic::start(&proxy, &["app"]);
-    lab.engine.freeze();
+    lab.freeze();
     std::thread::sleep(Duration::from_secs(3));
-    lab.engine.thaw();
-    lab.run("later");
+    lab.thaw();
+    run(&lab, "later");
     proxy.get_until("later", |r| r.status == 200);
     let counts = traffic.stop();
     assert_eq!((counts.unavailable, counts.other, counts.wrong), (0, 0, 0), "{counts:?}");
@@ -218,46 +197,46 @@ fn a_frozen_engine_is_slow_not_lost() {
 
 #[test]
 fn an_engine_that_comes_later_is_found() {
-    let lab = Lab::new("later").with(&["app"]);
-    lab.engine.remove_socket();
-    let proxy = lab.proxy();
+    let lab = lab(&["app"]);
+    lab.remove_socket();
+    let proxy = proxy_for(&lab);
     let early = proxy.get_until("app", |r| r.status == 404);
     assert!(early.text().contains("engine local"), "{}", early.text());
-    lab.engine.start_engine(Restart::LiveRestore).unwrap();
+    lab.start_engine(Restart::LiveRestore).unwrap();
     proxy.get_until("app", |r| r.status == 200);
 }
 
 #[test]
 fn cut_event_streams_lose_nothing() {
-    let lab = Lab::new("cut").with(&["app"]);
-    let proxy = lab.proxy();
+    let lab = lab(&["app"]);
+    let proxy = proxy_for(&lab);
     proxy.get_until("app", |r| r.status == 200);
     for n in 0..20 {
-        lab.engine.cut_event_streams();
+        lab.cut_event_streams();
         let name = format!("n{n}");
-        lab.run(&name);
+        run(&lab, &name);
         proxy.get_until(&name, |r| r.status == 200);
     }
 }
 
 #[test]
 fn failing_calls_leave_old_routes() {
-    let lab = Lab::new("failing").with(&["app"]);
-    let proxy = lab.proxy();
+    let lab = lab(&["app"]);
+    let proxy = proxy_for(&lab);
     proxy.get_until("app", |r| r.status == 200);
-    lab.engine.fail(Call::Inspect, 500, 3);
-    lab.engine.fail(Call::List, 500, 3);
-    lab.run("new");
+    lab.fail(Call::Inspect, 500, 3);
+    lab.fail(Call::List, 500, 3);
+    run(&lab, "new");
     assert_eq!(proxy.get("app", "/").status, 200);
     proxy.get_until("new", |r| r.status == 200);
 }
 
 #[test]
 fn a_container_that_listens_late_makes_requests_wait() {
-    let lab = Lab::new("late");
-    let proxy = lab.proxy();
+    let lab = lab(&[]);
+    let proxy = proxy_for(&lab);
     let slow = Spec::new("slow").page(Page::Hello).label("proxy.aliases", "slow");
-    lab.engine.run(slow.listen_after(Duration::from_millis(700))).unwrap();
+    lab.run(slow.listen_after(Duration::from_millis(700))).unwrap();
     let response = proxy.get_until("slow", |r| r.status != 404);
     assert_eq!(response.status, 200, "the first answer is the application's: {response:?}");
 }

@@ -5,7 +5,8 @@
 
 mod fake_support;
 
-use fake_support::{Client, Dir, Engine, PATIENCE, api, engine, engine_with, get, until};
+use fake_support::fake::{Dir, Engine, engine, engine_with};
+use fake_support::{Client, PATIENCE, api, get, until};
 use serde_json::Value;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;

@@ -3,7 +3,8 @@
 
 mod fake_support;
 
-use fake_support::{Client, engine, get, until};
+use fake_support::fake::engine;
+use fake_support::{Client, get, until};
 use tidegate::docker::fake::{Page, Restart, Spec};
 
 fn count(what: &str) -> usize {

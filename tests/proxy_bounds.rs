@@ -3,10 +3,11 @@
 
 mod common;
 
+use common::fake::engine;
 use common::{Backend, Proxy, config, config_with_engine, wait_until};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
-use tidegate::docker::fake::{Call, FakeEngine, Options, Page, Spec};
+use tidegate::docker::fake::{Call, Page, Spec};
 use tidegate::limits::{GATE_WAITERS_PER_CORE, HEADER_TIMEOUT};
 
 #[test]
@@ -32,9 +33,7 @@ fn a_connection_that_says_nothing_is_closed_in_silence() {
 
 #[test]
 fn a_full_gate_is_503_at_once_and_the_others_are_served() {
-    let dir = std::env::temp_dir().join(format!("tidegate-bounds-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let engine = FakeEngine::start(Options::new(dir.join("engine.sock"))).unwrap();
+    let engine = engine();
     engine.run(Spec::new("app").page(Page::Hello).label("proxy.aliases", "app")).unwrap();
     engine.set_latency(Call::List, Duration::from_secs(4));
     let mut settings = config_with_engine(engine.socket());
@@ -62,15 +61,11 @@ fn a_full_gate_is_503_at_once_and_the_others_are_served() {
     for thread in threads {
         thread.join().unwrap();
     }
-    engine.shutdown();
-    let _ = std::fs::remove_dir_all(&dir);
 }
 
 #[test]
 fn a_gate_gives_up_after_recreate_wait() {
-    let dir = std::env::temp_dir().join(format!("tidegate-wait-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let engine = FakeEngine::start(Options::new(dir.join("engine.sock"))).unwrap();
+    let engine = engine();
     engine.set_latency(Call::List, Duration::from_secs(8));
     let mut settings = config_with_engine(engine.socket());
     settings.recreate_wait = Duration::from_millis(300);
@@ -78,8 +73,6 @@ fn a_gate_gives_up_after_recreate_wait() {
     let response = proxy.get("app", "/");
     assert_eq!(response.status, 503, "{response:?}");
     assert!(response.text().contains("gave up waiting"), "{}", response.text());
-    engine.shutdown();
-    let _ = std::fs::remove_dir_all(&dir);
 }
 
 #[test]

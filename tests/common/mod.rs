@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test binary uses its part
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
+pub mod fake;
+
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

@@ -3,10 +3,13 @@
 #![allow(clippy::disallowed_methods)] // tests block, and measure deadlines
 #![allow(dead_code)] // each test binary uses a part
 
+#[path = "../common/fake.rs"]
+pub mod fake;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use tidegate::docker::{
@@ -16,29 +19,6 @@ use tidegate::docker::{
 
 /// Nothing in these tests takes that long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A directory that goes with the test.
-pub struct Dir(pub PathBuf);
-
-impl Dir {
-    pub fn new() -> Dir {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("tidegate-docker-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Dir(path)
-    }
-
-    pub fn socket(&self) -> PathBuf {
-        self.0.join("docker.sock")
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 pub fn url(path: &Path) -> EngineUrl {
     EngineUrl::parse(&format!("unix://{}", path.display())).unwrap()
