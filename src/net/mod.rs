@@ -4,8 +4,10 @@ mod dns;
 mod lane;
 mod listen;
 mod owner;
+mod stream;
 
 pub use self::dns::resolve;
 pub use self::lane::lane_run;
 pub use self::listen::{BindError, BoundListener, Listener, bind};
 pub use self::owner::Owner;
+pub use self::stream::Stream;

@@ -14,8 +14,8 @@ use super::exchange::{self, After};
 use crate::http;
 use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
 use crate::metrics::CONNECTIONS_REFUSED;
-use crate::net::BoundListener;
-use crate::runtime::{self, TcpStream, Wake};
+use crate::net::{BoundListener, Stream};
+use crate::runtime::{self, Wake};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -29,18 +29,18 @@ pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
     let accepting = core.accepting();
     loop {
         match listener.accept_until(None, Some(&accepting)) {
-            Ok((stream, peer)) => admit(core, stream, peer),
+            Ok((stream, peer)) => admit(core, Stream::Plain(stream), peer),
             Err(error) if runtime::is_aborted(&error) => break,
             Err(error) if runtime::is_stopped(&error) => return,
             Err(error) => return log::error!("accept ended: {error}"),
         }
     }
     while let Ok(Some((stream, peer))) = listener.try_accept() {
-        admit(core, stream, peer);
+        admit(core, Stream::Plain(stream), peer);
     }
 }
 
-fn admit(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
+fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
     let Some(admitted) = core.shared.admit() else {
         let refused = CONNECTIONS_REFUSED.add();
         if refused.is_power_of_two() {
@@ -53,7 +53,7 @@ fn admit(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// Answers 503 from the core's own stack: the answer fits the socket's buffer or is lost.
-fn refuse(core: &Rc<Core>, stream: TcpStream) {
+fn refuse(core: &Rc<Core>, stream: Stream) {
     let mut out = core.buffer();
     let id = core.request_id();
     answer::overloaded(&mut out, id.as_str());
@@ -66,7 +66,7 @@ fn refuse(core: &Rc<Core>, stream: TcpStream) {
 pub(super) struct Client {
     pub core: Rc<Core>,
     /// Shared with the coroutine that uploads the body.
-    pub stream: Rc<TcpStream>,
+    pub stream: Rc<Stream>,
     pub peer: SocketAddr,
     admitted: Admitted,
 }

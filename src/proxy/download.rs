@@ -4,7 +4,8 @@ use super::connection::Client;
 use super::core::Core;
 use crate::http::{CHUNK_END, ChunkDecoder, LAST_CHUNK, ResponseBody, ResponseFraming, write_chunk_head};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, RESPONSE_BODY_TIMEOUT};
-use crate::runtime::{self, TcpStream};
+use crate::net::Stream;
+use crate::runtime;
 use std::io;
 
 /// How a body's transfer ended.
@@ -21,7 +22,7 @@ pub(super) enum End {
 /// Sends `out` (the head, already written) and the body whose first bytes are `buffered`.
 pub(super) fn transfer(
     client: &Client,
-    upstream: &TcpStream,
+    upstream: &Stream,
     body: ResponseBody,
     framing: ResponseFraming,
     out: Vec<u8>,
@@ -83,7 +84,7 @@ impl Sender<'_> {
     }
 }
 
-fn length_body(sender: &mut Sender<'_>, up: &TcpStream, length: u64, buffered: &[u8]) -> Result<bool, End> {
+fn length_body(sender: &mut Sender<'_>, up: &Stream, length: u64, buffered: &[u8]) -> Result<bool, End> {
     let take = usize::try_from(length).unwrap_or(usize::MAX).min(buffered.len());
     sender.data(&buffered[..take])?;
     let clean = take == buffered.len();
@@ -102,7 +103,7 @@ fn length_body(sender: &mut Sender<'_>, up: &TcpStream, length: u64, buffered: &
     Ok(clean)
 }
 
-fn chunked_body(sender: &mut Sender<'_>, up: &TcpStream, buffered: &[u8]) -> Result<bool, End> {
+fn chunked_body(sender: &mut Sender<'_>, up: &Stream, buffered: &[u8]) -> Result<bool, End> {
     let mut decoder = ChunkDecoder::new();
     if let Some(clean) = decode(sender, &mut decoder, buffered)? {
         return Ok(clean);
@@ -134,7 +135,7 @@ fn decode(sender: &mut Sender<'_>, decoder: &mut ChunkDecoder, input: &[u8]) -> 
     Ok(None)
 }
 
-fn until_close(sender: &mut Sender<'_>, up: &TcpStream, buffered: &[u8]) -> Result<bool, End> {
+fn until_close(sender: &mut Sender<'_>, up: &Stream, buffered: &[u8]) -> Result<bool, End> {
     sender.data(buffered)?;
     let mut buffer = BodyBuffer::new(&sender.client.core);
     loop {
@@ -159,7 +160,7 @@ impl<'c> BodyBuffer<'c> {
         BodyBuffer { core, bytes: core.buffer() }
     }
 
-    fn read(&mut self, from: &TcpStream, at_most: usize) -> io::Result<&[u8]> {
+    fn read(&mut self, from: &Stream, at_most: usize) -> io::Result<&[u8]> {
         self.bytes.resize(BODY_BUFFER_BYTES, 0);
         let n = from.read(&mut self.bytes[..at_most], Some(runtime::now() + RESPONSE_BODY_TIMEOUT))?;
         Ok(&self.bytes[..n])

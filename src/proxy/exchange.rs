@@ -10,7 +10,8 @@ use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
 use crate::limits::{
     BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT,
 };
-use crate::runtime::{self, TcpStream};
+use crate::net::Stream;
+use crate::runtime;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
@@ -174,7 +175,7 @@ fn send(
     client: &Client,
     request: &Request<'_>,
     rest: &[u8],
-    upstream: &Rc<TcpStream>,
+    upstream: &Rc<Stream>,
     id: &RequestId,
 ) -> io::Result<Sent> {
     let mut out = client.core.buffer();
@@ -213,7 +214,7 @@ type Answered = (End, bool, bool);
 fn respond(
     client: &Client,
     request: &Request<'_>,
-    upstream: &TcpStream,
+    upstream: &Stream,
     sent: &Sent,
     buffer: &mut Vec<u8>,
     repeatable: bool,
@@ -247,7 +248,7 @@ fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
 }
 
 fn receive_head(
-    upstream: &TcpStream,
+    upstream: &Stream,
     sent: &Sent,
     buffer: &mut Vec<u8>,
     repeatable: bool,
@@ -283,7 +284,7 @@ fn timed_out(read: &io::Result<usize>) -> bool {
 fn pass_on(
     client: &Client,
     request: &Request<'_>,
-    upstream: &TcpStream,
+    upstream: &Stream,
     sent: &Sent,
     response: &Response<'_>,
     buffered: &[u8],

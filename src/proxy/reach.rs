@@ -8,8 +8,8 @@ use super::core::{Core, InFlight};
 use crate::gate::Passed;
 use crate::limits::{CONNECT_TIMEOUT, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
 use crate::metrics::GATE_FULL;
-use crate::net;
-use crate::runtime::{self, TcpStream};
+use crate::net::{self, Stream};
+use crate::runtime;
 use crate::snapshot::{Endpoint, Route, Snapshot, Target, Unknown};
 use crate::upstream::PoolKey;
 use std::io;
@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// A connection to the right endpoint, nothing sent on it yet for this request.
 pub(super) struct Reached {
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub key: PoolKey,
     /// It has carried an exchange before.
     pub reused: bool,
@@ -195,7 +195,7 @@ fn address(endpoint: &Endpoint, deadline: Instant) -> io::Result<SocketAddr> {
 }
 
 /// A connection whose two ends are on this machine, at the port of one of our listeners, is one to ourselves.
-fn is_own_listener(core: &Core, stream: &TcpStream) -> bool {
+fn is_own_listener(core: &Core, stream: &Stream) -> bool {
     let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return false };
     let here = peer.ip() == local.ip() || peer.ip().is_loopback();
     let listens = |own: &SocketAddr| {

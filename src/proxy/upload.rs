@@ -8,7 +8,8 @@
 
 use crate::http::{Body, CHUNK_END, ChunkDecoder, LAST_CHUNK, write_chunk_head};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
-use crate::runtime::{self, Shutdown, TcpStream};
+use crate::net::Stream;
+use crate::runtime::{self, Shutdown};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -30,8 +31,8 @@ pub(super) struct Upload {
     progress: Cell<Instant>,
     /// Bytes after the body's end: the next request.
     rest: RefCell<Vec<u8>>,
-    client: Rc<TcpStream>,
-    upstream: Rc<TcpStream>,
+    client: Rc<Stream>,
+    upstream: Rc<Stream>,
 }
 
 impl Upload {
@@ -40,8 +41,8 @@ impl Upload {
     /// # Errors
     /// If no coroutine can be had.
     pub fn start(
-        client: &Rc<TcpStream>,
-        upstream: &Rc<TcpStream>,
+        client: &Rc<Stream>,
+        upstream: &Rc<Stream>,
         body: Body,
         buffered: Vec<u8>,
     ) -> Result<Rc<Upload>, runtime::SpawnError> {

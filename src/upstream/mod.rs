@@ -2,7 +2,8 @@
 //! longer current.
 
 use crate::limits::{UPSTREAM_IDLE_PER_ENDPOINT, UPSTREAM_IDLE_TIMEOUT};
-use crate::runtime::{Abort, TcpStream};
+use crate::net::Stream;
+use crate::runtime::Abort;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +20,7 @@ pub struct PoolKey {
 }
 
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
 }
 
@@ -34,7 +35,7 @@ pub struct Upstreams {
 impl Upstreams {
     /// The most recently used idle connection that is neither readable nor closed: a POST can't be sent
     /// twice, so what the other side has touched since is not used again.
-    pub fn checkout(&self, key: PoolKey, now: Instant) -> Option<TcpStream> {
+    pub fn checkout(&self, key: PoolKey, now: Instant) -> Option<Stream> {
         loop {
             let idle = self.idle.borrow_mut().get_mut(&key)?.pop()?;
             let fresh = now.saturating_duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT;
@@ -45,7 +46,7 @@ impl Upstreams {
     }
 
     /// Keeps a connection whose last exchange is complete on both sides.
-    pub fn put_back(&self, key: PoolKey, stream: TcpStream, now: Instant) {
+    pub fn put_back(&self, key: PoolKey, stream: Stream, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let pool = idle.entry(key).or_default();
         if pool.len() < UPSTREAM_IDLE_PER_ENDPOINT {
@@ -57,16 +58,14 @@ impl Upstreams {
     ///
     /// # Errors
     /// As `connect(2)`; `TimedOut` at `deadline`; `runtime::is_aborted` when the endpoint has gone.
-    pub fn connect(&self, key: PoolKey, deadline: Instant) -> io::Result<TcpStream> {
+    pub fn connect(&self, key: PoolKey, deadline: Instant) -> io::Result<Stream> {
         let abort = Abort::new();
         let id = self.serial.get();
         self.serial.set(id + 1);
         self.connecting.borrow_mut().insert(id, (key.endpoint, abort.clone()));
-        let result = TcpStream::connect(key.addr, Some(deadline), Some(&abort));
+        let result = Stream::connect(key.addr, deadline, &abort);
         self.connecting.borrow_mut().remove(&id);
-        let stream = result?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        result
     }
 
     /// Closes idle connections to endpoints that are not `open`, and aborts connects under way towards those

@@ -1,0 +1,108 @@
+//! A connection of the data plane, to a client or to an upstream, whatever lies between the bytes and the
+//! socket.
+
+use crate::runtime::{Abort, Shutdown, TcpStream, Wake};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// A connection. The methods are those of [`TcpStream`]: two coroutines may wait on its two directions.
+pub enum Stream {
+    /// The bytes as they are.
+    Plain(TcpStream),
+}
+
+impl Stream {
+    /// Connects without TLS; as [`TcpStream::connect`].
+    ///
+    /// # Errors
+    /// The kernel's, `TimedOut` at `deadline`, or `runtime::is_aborted`.
+    pub fn connect(addr: SocketAddr, deadline: Instant, abort: &Abort) -> io::Result<Stream> {
+        TcpStream::connect(addr, Some(deadline), Some(abort)).map(Stream::Plain)
+    }
+
+    /// Reads what is there, at least one byte; 0 is the end.
+    pub fn read(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+        match self {
+            Stream::Plain(tcp) => tcp.read(buf, deadline),
+        }
+    }
+
+    /// Reads what is there, without waiting; `None` would wait. For the core's own stack.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        match self {
+            Stream::Plain(tcp) => tcp.try_read(buf),
+        }
+    }
+
+    /// Writes all of `buf`; the deadline is for the whole.
+    pub fn write_all(&self, buf: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+        match self {
+            Stream::Plain(tcp) => tcp.write_all(buf, deadline),
+        }
+    }
+
+    /// Writes all of `bufs`, in as few system calls as can be; the deadline is for the whole.
+    pub fn write_all_vectored(&self, bufs: &[&[u8]], deadline: Option<Instant>) -> io::Result<()> {
+        match self {
+            Stream::Plain(tcp) => tcp.write_all_vectored(bufs, deadline),
+        }
+    }
+
+    /// Writes what fits without waiting; `None` would wait. For the core's own stack.
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<Option<usize>> {
+        match self {
+            Stream::Plain(tcp) => tcp.try_write(buf),
+        }
+    }
+
+    /// Ends one direction or both.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Stream::Plain(tcp) => tcp.shutdown(how),
+        }
+    }
+
+    /// Whether this idle connection can carry a request: nothing to read, not ended, no error.
+    pub fn is_usable_idle(&self) -> bool {
+        match self {
+            Stream::Plain(tcp) => tcp.is_usable_idle(),
+        }
+    }
+
+    /// Runs `f` on the core's own stack as soon as there is something to read, at the deadline, or at the
+    /// shutdown; as [`TcpStream::when_readable`].
+    pub fn when_readable(self, deadline: Option<Instant>, f: impl FnOnce(Stream, Wake) + 'static) {
+        match self {
+            Stream::Plain(tcp) => tcp.when_readable(deadline, |tcp, wake| f(Stream::Plain(tcp), wake)),
+        }
+    }
+
+    /// Closes so that the last bytes written arrive; as [`TcpStream::linger_close`].
+    pub fn linger_close(self) {
+        match self {
+            Stream::Plain(tcp) => tcp.linger_close(),
+        }
+    }
+
+    /// Closes with RST: the other side sees a cut connection.
+    pub fn reset(self) {
+        match self {
+            Stream::Plain(tcp) => tcp.reset(),
+        }
+    }
+
+    /// The other side's address.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Stream::Plain(tcp) => tcp.peer_addr(),
+        }
+    }
+
+    /// The own address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Stream::Plain(tcp) => tcp.local_addr(),
+        }
+    }
+}
