@@ -1,7 +1,7 @@
 //! Every interleaving of small models of the lifecycle, up to a number of preemptions.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test --release --target-dir target/loom --test loom_lifecycle
+//! RUSTFLAGS="--cfg loom" cargo test --profile loom --target-dir target/loom --test loom_lifecycle
 //! ```
 //!
 //! Two older designs, kept here alone, are held against the same model and must fail it: otherwise the

@@ -1,5 +1,5 @@
 //! Every interleaving of the hand-over to a core (flag in front of the eventfd):
-//! `RUSTFLAGS="--cfg loom" cargo test --release --target-dir target/loom --test loom_runtime`.
+//! `RUSTFLAGS="--cfg loom" cargo test --profile loom --target-dir target/loom --test loom_runtime`.
 #![cfg(loom)]
 #![allow(clippy::disallowed_methods)] // loom's locks, in the model alone
 
