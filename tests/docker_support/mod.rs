@@ -18,7 +18,7 @@ use tidegate::docker::{
 };
 
 /// Nothing in these tests takes that long.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn url(path: &Path) -> EngineUrl {
     EngineUrl::parse(&format!("unix://{}", path.display())).unwrap()
