@@ -311,6 +311,21 @@ fn a_silent_stream_is_kept() {
 }
 
 #[test]
+fn the_client_of_an_engine_that_is_gone_is_reaped() {
+    let _turn = alone();
+    let engine = engine();
+    let shared: Arc<Clients> = clients();
+    let watched = Watched::start_with(engine.socket(), &shared, quick);
+    let next = watched.reports.state(0, &EngineState::Ready);
+    engine.kill_engine();
+    let next = watched.reports.state(next, &EngineState::Lost);
+    until("the client is closed", || shared.is_empty());
+    engine.start_engine(Restart::LiveRestore).unwrap();
+    watched.reports.state(next, &EngineState::Ready);
+    assert_eq!(shared.len(), 1, "made anew");
+}
+
+#[test]
 fn one_client_serves_all_and_is_idle_between_calls() {
     let _turn = alone();
     let engine = engine();

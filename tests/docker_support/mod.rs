@@ -235,6 +235,7 @@ pub fn short(timings: &mut Timings) {
     timings.retry_refused = Duration::from_millis(200);
     timings.denied_after = Duration::from_millis(300);
     timings.backoff = Duration::from_millis(200);
+    timings.reap_after = Duration::from_millis(900);
 }
 
 /// Open descriptors of this process.
