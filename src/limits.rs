@@ -119,6 +119,8 @@ pub const FALLBACK_PORT: u16 = 8080;
 /// A Docker client nobody has used for this long is closed. Far more than `ENGINE_PING_EVERY`: only that of an
 /// engine which is gone is ever idle so long.
 pub const ENGINE_CLIENT_IDLE: Duration = Duration::from_secs(60);
+/// Between two looks whether an engine's events have reached the routes. Usually the first look says so.
+pub const BACKLOG_LOOK: Duration = Duration::from_millis(1);
 /// Jobs waiting on one lane of blocking threads.
 pub const LANE_QUEUE: usize = 256;
 /// Connections the kernel completes before they are accepted, per listener; it cuts this to
@@ -231,3 +233,5 @@ pub const STACK_TRIM_EVERY: Duration = Duration::from_secs(1);
 pub const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause of an accept without descriptors: a connection that ends frees one.
 pub const ACCEPT_LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a dying container's address is held at most for subscribers that do not take its `die` event.
+pub const FAKE_TOLD: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use super::End;
 use crate::config::{self, Config};
 use crate::control::Mailbox;
 use crate::docker::{
-    self, Clients, EngineUrl, OnStaleSocket, Report, Supervisor, SupervisorConfig, supervise,
+    self, Backlog, Clients, EngineUrl, OnStaleSocket, Report, Supervisor, SupervisorConfig, supervise,
 };
 use crossbeam_channel::Sender;
 use std::io;
@@ -17,10 +17,15 @@ pub(super) struct Engines {
 }
 
 /// Starts a supervisor for each engine.
-pub(super) fn start(config: &Config, mailbox: &Mailbox, ender: &Sender<End>) -> io::Result<Engines> {
+pub(super) fn start(
+    config: &Config,
+    backlogs: &[Arc<Backlog>],
+    mailbox: &Mailbox,
+    ender: &Sender<End>,
+) -> io::Result<Engines> {
     let clients = docker::clients();
     let mut supervisors = Vec::with_capacity(config.engines.len());
-    for engine in &config.engines {
+    for (engine, backlog) in config.engines.iter().zip(backlogs) {
         let url = match EngineUrl::parse(&engine.url) {
             Ok(url) => url,
             Err(error) => {
@@ -29,6 +34,7 @@ pub(super) fn start(config: &Config, mailbox: &Mailbox, ender: &Sender<End>) -> 
             }
         };
         let mut setup = SupervisorConfig::new(engine.name.as_str(), url);
+        setup.backlog = Arc::clone(backlog);
         setup.on_stale_socket = match engine.on_stale_socket {
             config::OnStaleSocket::Keep => OnStaleSocket::Keep,
             config::OnStaleSocket::Exit => OnStaleSocket::Exit,

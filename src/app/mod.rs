@@ -14,7 +14,7 @@ pub use signals::End;
 
 use crate::config::Config;
 use crate::control::{Control, EngineSetup, World, WorldSetup};
-use crate::docker;
+use crate::docker::{self, Backlog};
 use crate::error::Problem;
 use crate::lifecycle::Registry;
 use crate::limits::{
@@ -78,7 +78,8 @@ impl App {
         let bound = listeners::bind(&config, workers)?;
         let addrs = bound.addrs.clone();
         let seed = seed();
-        let mut world = new_world(&config);
+        let backlogs: Vec<Arc<Backlog>> = config.engines.iter().map(|_| Backlog::new()).collect();
+        let mut world = new_world(&config, &backlogs);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
         let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed, connections);
@@ -89,7 +90,7 @@ impl App {
             log::info!("listening on http://{addr}");
         }
         let (ender, ends) = bounded(4);
-        let engines = engines::start(&config, &control.mailbox(), &ender)?;
+        let engines = engines::start(&config, &backlogs, &control.mailbox(), &ender)?;
         Ok(App { cores, control, engines, addrs, ends, ender, timeout_shutdown: config.timeout_shutdown })
     }
 
@@ -135,11 +136,12 @@ impl App {
     }
 }
 
-fn new_world(config: &Config) -> World {
-    let engines = config
-        .engines
-        .iter()
-        .map(|engine| EngineSetup { name: engine.name.as_str().into(), explicit_only: engine.explicit_only });
+fn new_world(config: &Config, backlogs: &[Arc<Backlog>]) -> World {
+    let engines = config.engines.iter().zip(backlogs).map(|(engine, backlog)| EngineSetup {
+        name: engine.name.as_str().into(),
+        explicit_only: engine.explicit_only,
+        backlog: Arc::clone(backlog),
+    });
     World::new(WorldSetup {
         engines: engines.collect(),
         file_routes: config.file_routes.clone(),

@@ -104,6 +104,7 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
         }
         if changed {
             publisher.publish(world.snapshot(now()));
+            world.published();
         }
         if changed || !told {
             told = announce();

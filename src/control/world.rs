@@ -3,7 +3,7 @@
 
 use super::merge::{self, Candidate, Origin};
 use crate::docker::discovery::{self, Context, Discovery, Reach};
-use crate::docker::{Container, EngineState, Report, RunState};
+use crate::docker::{Backlog, Container, EngineState, Mark, Report, RunState};
 use crate::error::Problem;
 use crate::route::{self, Table};
 use crate::snapshot::{Endpoint, EndpointKey, EndpointRegistry, Route, Run, Snapshot, Target, Unknown};
@@ -28,6 +28,8 @@ pub struct WorldSetup {
 pub struct EngineSetup {
     pub name: Arc<str>,
     pub explicit_only: bool,
+    /// Its events that are on their way.
+    pub backlog: Arc<Backlog>,
 }
 
 /// The state of the world, stepped by reports.
@@ -38,11 +40,14 @@ pub struct World {
     endpoints: HashMap<EndpointKey, Endpoint>,
     problems: BTreeSet<Problem>,
     shown: BTreeMap<Arc<str>, String>,
+    /// Of deaths that are applied and not yet published.
+    marks: Vec<Mark>,
 }
 
 struct EngineView {
     name: Arc<str>,
     explicit_only: bool,
+    backlog: Arc<Backlog>,
     state: EngineState,
     reason: String,
     /// Its supervisor has reported at all.
@@ -70,6 +75,7 @@ impl World {
             endpoints: HashMap::new(),
             problems: BTreeSet::new(),
             shown: BTreeMap::new(),
+            marks: Vec::new(),
         }
     }
 
@@ -82,9 +88,10 @@ impl World {
             Report::State { state, reason, .. } => engine.enter(state, reason),
             Report::Synced { containers, .. } => engine.sync(containers, own_id.as_deref()),
             Report::Changed { container, .. } => engine.change(*container, own_id.as_deref()),
-            Report::Died { id, at, .. } => match engine.died(&id, at, own_id.as_deref()) {
+            Report::Died { id, at, mark, .. } => match engine.died(&id, at, own_id.as_deref()) {
                 Some(key) => {
                     self.setup.endpoints.close(&key, "die");
+                    self.marks.push(mark);
                     true
                 }
                 None => false,
@@ -136,6 +143,11 @@ impl World {
         }
     }
 
+    /// The last snapshot is published: whoever waited for its deaths may go on.
+    pub fn published(&mut self) {
+        self.marks.clear();
+    }
+
     /// The problems that stand.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter()
@@ -170,7 +182,9 @@ impl World {
         let refuse =
             |status: u16, reason: String| Resolved::without(Target::Refuse { status, reason: reason.into() });
         let endpoint = match (&candidate.target, &candidate.key) {
-            (discovery::Target::Address { host, port }, Some(key)) => self.endpoint(key, host, *port, now),
+            (discovery::Target::Address { host, port }, Some(key)) => {
+                self.endpoint(key, host, *port, engine.map(|engine| &engine.backlog), now)
+            }
             _ => None,
         };
         match engine.map(|engine| (&engine.state, engine)) {
@@ -199,13 +213,20 @@ impl World {
         }
     }
 
-    fn endpoint(&self, key: &EndpointKey, host: &str, port: u16, now: Instant) -> Option<Endpoint> {
+    fn endpoint(
+        &self,
+        key: &EndpointKey,
+        host: &str,
+        port: u16,
+        backlog: Option<&Arc<Backlog>>,
+        now: Instant,
+    ) -> Option<Endpoint> {
         let known = self.endpoints.get(key);
         let seen = known.map_or(now, |endpoint| endpoint.seen);
         // Err: the same run was closed before and its last requests are still out. Not to be had again.
         let entry = self.setup.endpoints.entry(key, || Ok::<Run, Infallible>(Run { seen })).ok()?;
         let addr = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        Some(Endpoint { entry, host: host.into(), port, addr, seen })
+        Some(Endpoint { entry, host: host.into(), port, addr, seen, backlog: backlog.cloned() })
     }
 
     fn close_unused(&self, used: &HashMap<EndpointKey, Endpoint>) {
@@ -290,6 +311,7 @@ impl EngineView {
         EngineView {
             name: Arc::clone(&setup.name),
             explicit_only: setup.explicit_only,
+            backlog: Arc::clone(&setup.backlog),
             state: EngineState::Connecting,
             reason: "not reached yet".into(),
             heard: false,

@@ -6,7 +6,7 @@
 use super::answer::Own;
 use super::core::{Core, InFlight};
 use crate::gate::Passed;
-use crate::limits::{CONNECT_TIMEOUT, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
+use crate::limits::{BACKLOG_LOOK, CONNECT_TIMEOUT, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
 use crate::metrics::GATE_FULL;
 use crate::net::{self, Stream};
 use crate::runtime;
@@ -16,7 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A connection to the right endpoint, nothing sent on it yet for this request.
 pub(super) struct Reached {
@@ -127,15 +127,9 @@ fn connect(
     let young = now < young_until;
     let timeout = if young { YOUNG_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
     match core.upstreams.connect(key, now + timeout) {
-        Ok(stream) if !still_current(core, host, snapshot, endpoint) => {
-            // The world changed while we connected: this address may be another's by now.
-            drop(stream);
-            Next::Again
+        Ok(stream) => {
+            arrived(core, host, snapshot, route, endpoint, Reached { stream, key, reused: false, in_flight })
         }
-        Ok(stream) if is_own_listener(core, &stream) => {
-            fail(508, format!("{} leads back to Tidegate's own listener {}", route.alias, key.addr))
-        }
-        Ok(stream) => Next::Use(Reached { stream, key, reused: false, in_flight }),
         Err(error) if runtime::is_stopped(&error) => Next::Fail(Unreached::Stopped),
         Err(error) if runtime::is_aborted(&error) => Next::Again,
         Err(error) if young && may_come(&error) => {
@@ -148,6 +142,49 @@ fn connect(
         }
         Err(error) => fail(502, format!("{} can't be reached at {}: {error}", route.alias, key.addr)),
     }
+}
+
+/// A connect has succeeded: is it still the right one?
+fn arrived(
+    core: &Rc<Core>,
+    host: &[u8],
+    snapshot: &Snapshot,
+    route: &Route,
+    endpoint: &Endpoint,
+    reached: Reached,
+) -> Next {
+    match settle(endpoint, snapshot.recreate_wait) {
+        Ok(true) => {}
+        Ok(false) => {
+            return fail(503, format!("events of {}'s engine pile up: it can't be verified", route.alias));
+        }
+        Err(_) => return Next::Fail(Unreached::Stopped),
+    }
+    // The world may have changed while we connected: then this address may be another's by now.
+    if !still_current(core, host, snapshot, endpoint) {
+        return Next::Again;
+    }
+    if is_own_listener(core, &reached.stream) {
+        return fail(
+            508,
+            format!("{} leads back to Tidegate's own listener {}", route.alias, reached.key.addr),
+        );
+    }
+    Next::Use(reached)
+}
+
+/// Waits until every event that the engine has sent by now has reached the routes: a `die` among them means
+/// that the address may have changed hands. False if that takes too long.
+fn settle(endpoint: &Endpoint, patience: Duration) -> io::Result<bool> {
+    let Some(backlog) = &endpoint.backlog else { return Ok(true) };
+    let deadline = runtime::now() + patience;
+    while !backlog.is_settled() {
+        if runtime::now() >= deadline {
+            return Ok(false);
+        }
+        runtime::sleep_until(runtime::now() + BACKLOG_LOOK)?;
+    }
+    Ok(true)
 }
 
 /// A connect that fails so may succeed once the application listens or the bridge has its carrier.

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
 pub mod fake;
+pub mod program;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
