@@ -12,8 +12,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tidegate::access_log::{self, Entry, Setup};
 use tidegate::config::{AccessLog, AccessLogFormat, Config};
 use tidegate::limits::ACCESS_LOG_QUEUE;
+use tidegate::util::wall_clock::WallTime;
 
 /// A Tidegate with one route `app` whose access log is a file.
 struct Logged {
@@ -324,6 +326,58 @@ fn a_directory_that_comes_later_is_found() {
         proxy.get("app", "/written");
         fs::metadata(&path).is_ok_and(|meta| meta.len() > 0)
     });
+}
+
+#[test]
+fn a_new_setup_takes_over_while_the_old_ones_last_lines_go_where_they_were_meant() {
+    let dir = Dir::new();
+    let entry = |target: &'static str| Entry {
+        time: WallTime { seconds: 0, millis: 0 },
+        duration: Duration::ZERO,
+        client: "192.0.2.1".parse().unwrap(),
+        scheme: "http",
+        method: b"GET",
+        target: target.as_bytes(),
+        host: b"app",
+        protocol: b"HTTP/1.1",
+        route: "app",
+        status: 200,
+        size: 1,
+        received: 1,
+        content_type: b"",
+        referer: b"",
+        user_agent: b"",
+        request_id: "",
+        upstream_error: None,
+        own: false,
+    };
+    let setup = |name: &str| {
+        Some(Setup { path: Some(dir.0.join(name)), stdout: false, format: access_log::Format::Common })
+    };
+    let log = access_log::AccessLog::off();
+    assert!(log.queue().is_none() && log.stop(DEADLINE), "it is off");
+    log.configure(setup("one")).unwrap();
+    let (first, version) = (log.queue().unwrap(), log.version());
+    log.configure(setup("one")).unwrap();
+    assert_eq!(log.version(), version, "the same setup changes nothing");
+    assert!(first.push(&entry("/1")));
+    log.configure(setup("two")).unwrap();
+    assert_ne!(log.version(), version);
+    // A core that has not heard yet.
+    assert!(first.push(&entry("/2")));
+    let second = log.queue().unwrap();
+    assert!(second.push(&entry("/3")));
+    lines_of(&dir.0.join("one"), 2);
+    assert!(first.push(&entry("/4")));
+    drop(first);
+    assert!(lines_of(&dir.0.join("one"), 3)[2].contains("/4"));
+    assert!(second.push(&entry("/5")));
+    drop(second);
+    assert!(log.stop(DEADLINE));
+    let two = fs::read_to_string(dir.0.join("two")).unwrap();
+    assert!(two.lines().count() == 2 && two.contains("/3") && two.contains("/5"), "{two}");
+    log.configure(None).unwrap();
+    assert!(log.queue().is_none());
 }
 
 #[test]

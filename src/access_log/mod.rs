@@ -16,7 +16,8 @@ mod writer;
 pub use line::{Entry, Format};
 
 use crate::limits::{ACCESS_LOG_MESSAGES, ACCESS_LOG_QUEUE, ACCESS_LOG_QUEUE_BYTES};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::util::Locked;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,44 +35,63 @@ pub struct Setup {
     pub format: Format,
 }
 
-/// A running access log.
+/// The access log of one running Tidegate, on or off. Its setup may change while it runs: then a new writer
+/// starts, and the old one ends when the last core has gone over.
 pub struct AccessLog {
-    format: Format,
-    messages: Sender<Message>,
+    /// Grows by one with each change of the setup.
+    version: AtomicU64,
     lost: Arc<AtomicU64>,
+    current: Locked<Option<Running>>,
+}
+
+struct Running {
+    setup: Setup,
+    messages: Sender<Message>,
     ended: Receiver<()>,
 }
 
 impl AccessLog {
-    /// Starts the writer. A file that can't be opened is said by it, and tried again.
-    ///
-    /// # Errors
-    /// If the thread can't be started.
-    pub fn start(setup: Setup) -> io::Result<AccessLog> {
-        let (messages, inbox) = bounded(ACCESS_LOG_MESSAGES);
-        let (end, ended) = bounded(1);
-        let lost = Arc::new(AtomicU64::new(0));
-        let (format, counter) = (setup.format, Arc::clone(&lost));
-        std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            writer::run(&setup, &inbox, &counter);
-            drop(end);
-        })?;
-        Ok(AccessLog { format, messages, lost, ended })
+    /// One that is off.
+    pub fn off() -> AccessLog {
+        AccessLog { version: AtomicU64::new(0), lost: Arc::default(), current: Locked::new(None) }
     }
 
-    /// A queue for one core; none if the writer has ended, or has been deaf for long.
+    /// Writes as `setup` says from now on; off without one. Nothing happens if nothing has changed. A file that
+    /// can't be opened is said by the writer, and tried again.
+    ///
+    /// # Errors
+    /// If the writer's thread can't be started; what was before goes on then.
+    pub fn configure(&self, setup: Option<Setup>) -> io::Result<()> {
+        if self.current.with(|current| current.as_ref().map(|running| &running.setup) == setup.as_ref()) {
+            return Ok(());
+        }
+        let next = setup.map(|setup| self.start(setup)).transpose()?;
+        // The old writer hears of it when its messages end.
+        drop(self.current.with(|current| std::mem::replace(current, next)));
+        self.version.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Which setup this is: a core whose number is another one asks for its [`AccessLog::queue`] again.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// A queue for one core; none if the log is off, or its writer has been deaf for long.
     pub fn queue(&self) -> Option<Queue> {
+        let (format, messages) =
+            self.of_current(|running| (running.setup.format, running.messages.clone()))?;
         let (lines, source) = bounded(ACCESS_LOG_QUEUE);
         let bytes = Arc::new(AtomicUsize::new(0));
         let source = Source { lines: source, bytes: Arc::clone(&bytes) };
-        self.messages.try_send(Message::Source(source)).ok()?;
-        Some(Queue { format: self.format, lines, bytes })
+        messages.try_send(Message::Source(source)).ok()?;
+        Some(Queue { format, lines, bytes })
     }
 
     /// Closes the file and opens its path anew, after what is queued: for whoever has renamed it.
     pub fn reopen(&self) {
         // Full: as many reopens are on their way already. Disconnected: it has ended.
-        let _ = self.messages.try_send(Message::Reopen);
+        self.of_current(|running| drop(running.messages.try_send(Message::Reopen)));
     }
 
     /// Lines that could not be written.
@@ -81,8 +101,24 @@ impl AccessLog {
 
     /// Writes what is queued and ends; false if that takes longer than `patience`.
     pub fn stop(&self, patience: Duration) -> bool {
-        let _ = self.messages.send_timeout(Message::Stop, patience);
-        self.ended.recv_timeout(patience) == Err(crossbeam_channel::RecvTimeoutError::Disconnected)
+        let Some(Running { messages, ended, .. }) = self.current.with(Option::take) else { return true };
+        let _ = messages.send_timeout(Message::Stop, patience);
+        ended.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    fn of_current<R>(&self, f: impl FnOnce(&Running) -> R) -> Option<R> {
+        self.current.with(|current| current.as_ref().map(f))
+    }
+
+    fn start(&self, setup: Setup) -> io::Result<Running> {
+        let (messages, inbox) = bounded(ACCESS_LOG_MESSAGES);
+        let (end, ended) = bounded(1);
+        let (own, lost) = (setup.clone(), Arc::clone(&self.lost));
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            writer::run(&own, &inbox, &lost);
+            drop(end);
+        })?;
+        Ok(Running { setup, messages, ended })
     }
 }
 

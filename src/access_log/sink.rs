@@ -3,7 +3,7 @@
 use crate::limits::ACCESS_LOG_LOOK;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -30,7 +30,8 @@ impl FileSink {
     /// Opens the path anew.
     pub fn reopen(&mut self, now: Instant) {
         self.look_at = Some(now + ACCESS_LOG_LOOK);
-        match OpenOptions::new().append(true).create(true).open(&self.path) {
+        // Queries hold secrets: not for everybody to read.
+        match OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path) {
             Ok(file) => {
                 self.file = Some(file);
                 self.torn = false;

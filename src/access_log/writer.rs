@@ -25,7 +25,7 @@ pub(super) struct Source {
     pub bytes: Arc<AtomicUsize>,
 }
 
-/// Writes until it is told to stop, or nobody is left who could tell it.
+/// Writes until it is told to stop; when there is nobody left who could tell it, until the last core has gone.
 pub(super) fn run(setup: &Setup, inbox: &Receiver<Message>, lost: &AtomicU64) {
     let mut writer = Writer {
         file: setup.path.clone().map(|path| FileSink::open(path, now())),
@@ -35,11 +35,11 @@ pub(super) fn run(setup: &Setup, inbox: &Receiver<Message>, lost: &AtomicU64) {
         lost,
     };
     loop {
-        wait(inbox, &writer.sources);
+        wait(Some(inbox), &writer.sources);
         // What comes within the pause goes out together; only a message ends it early.
         match inbox.recv_timeout(ACCESS_LOG_PAUSE) {
             Err(RecvTimeoutError::Timeout) => writer.drain(),
-            Err(RecvTimeoutError::Disconnected) => return writer.drain(),
+            Err(RecvTimeoutError::Disconnected) => return writer.run_out(),
             Ok(Message::Source(source)) => writer.sources.push(source),
             Ok(Message::Reopen) => {
                 writer.drain();
@@ -61,9 +61,11 @@ pub(super) fn run(setup: &Setup, inbox: &Receiver<Message>, lost: &AtomicU64) {
 }
 
 /// Waits for a line or a message.
-fn wait(inbox: &Receiver<Message>, sources: &[Source]) {
+fn wait(inbox: Option<&Receiver<Message>>, sources: &[Source]) {
     let mut select = Select::new();
-    select.recv(inbox);
+    if let Some(inbox) = inbox {
+        select.recv(inbox);
+    }
     for source in sources {
         select.recv(&source.lines);
     }
@@ -79,6 +81,15 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Writes until no core has a queue here any more.
+    fn run_out(&mut self) {
+        self.drain();
+        while !self.sources.is_empty() {
+            wait(None, &self.sources);
+            self.drain();
+        }
+    }
+
     /// Writes what is queued now: of each queue at most what it held at the begin, so that a flood can't hold
     /// a message back.
     fn drain(&mut self) {

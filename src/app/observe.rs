@@ -16,7 +16,7 @@ use std::time::Instant;
 /// Counts and states of one running Tidegate.
 pub struct Observed {
     metrics: Arc<Metrics>,
-    access_log: Option<Arc<AccessLog>>,
+    access_log: Arc<AccessLog>,
     publisher: Arc<Publisher>,
     engines: Locked<Vec<EngineRow>>,
 }
@@ -34,40 +34,59 @@ impl Observed {
             routes: snapshot.aliases.len() as u64,
             transitions: lifecycle::transitions().to_vec(),
             log_lines_dropped: logging::dropped(),
-            access_lines_lost: self.access_log.as_ref().map_or(0, |log| log.lost()),
+            access_lines_lost: self.access_log.lost(),
             panics: runtime::panics() as u64,
             generation: snapshot.generation,
         };
         metrics::render(&self.metrics, &process)
     }
 
-    /// Has the access log open its path anew; nothing happens without one.
+    /// Has the access log open its path anew; nothing happens if it is off.
     pub fn reopen_access_log(&self) {
-        if let Some(log) = &self.access_log {
-            log.reopen();
-        }
+        self.access_log.reopen();
     }
 
-    /// Starts the access log that `config` asks for, and the counts of `cores` cores.
+    /// Prepares the counts of `cores` cores, and the access log and engines of `config`.
     pub(super) fn start(
         config: &Config,
         cores: usize,
         publisher: &Arc<Publisher>,
     ) -> io::Result<Arc<Observed>> {
-        let access_log = config.access_log.as_ref().map(|log| AccessLog::start(setup(log))).transpose()?;
-        let row =
-            |name: &str| EngineRow { name: name.into(), state: word(&EngineState::Connecting), events: 0 };
-        Ok(Arc::new(Observed {
+        let observed = Observed {
             metrics: Metrics::new(cores),
-            access_log: access_log.map(Arc::new),
+            access_log: Arc::new(AccessLog::off()),
             publisher: Arc::clone(publisher),
-            engines: Locked::new(config.engines.iter().map(|engine| row(&engine.name)).collect()),
-        }))
+            engines: Locked::default(),
+        };
+        observed.configure(config)?;
+        Ok(Arc::new(observed))
+    }
+
+    /// Takes over the access log and the engines of `config`. Engines that stay keep their counts.
+    ///
+    /// # Errors
+    /// If the access log's thread can't be started; all else is taken over.
+    pub(super) fn configure(&self, config: &Config) -> io::Result<()> {
+        self.engines.with(|rows| {
+            let mut old = std::mem::take(rows);
+            for engine in &config.engines {
+                let known = old.iter().position(|row| *row.name == *engine.name);
+                rows.push(match known {
+                    Some(at) => old.swap_remove(at),
+                    None => EngineRow {
+                        name: engine.name.as_str().into(),
+                        state: word(&EngineState::Connecting),
+                        events: 0,
+                    },
+                });
+            }
+        });
+        self.access_log.configure(config.access_log.as_ref().map(setup))
     }
 
     /// For the cores.
     pub(super) fn observers(&self) -> Observers {
-        Observers { metrics: Arc::clone(&self.metrics), access_log: self.access_log.clone() }
+        Observers { metrics: Arc::clone(&self.metrics), access_log: Arc::clone(&self.access_log) }
     }
 
     /// Takes note of what an engine reports, and hands it back.
@@ -85,9 +104,7 @@ impl Observed {
 
     /// The cores have ended: what they logged is written.
     pub(super) fn stop(&self) {
-        if let Some(log) = &self.access_log
-            && !log.stop(LOG_FLUSH)
-        {
+        if !self.access_log.stop(LOG_FLUSH) {
             log::warn!("access log: its writer is blocked, its last lines may be lost");
         }
     }

@@ -47,6 +47,11 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
         engines: engines(root, problems, &mut warnings),
         file_routes: Vec::new(),
     };
+    let said = entrypoint.section("access_log").get("format").filter(|said| said.place != Place::Default);
+    if let Some(said) = said.filter(|_| config.access_log.is_none()) {
+        let message = "there is no access log to have a format: say its `path`, or `stdout: true`";
+        warnings.push(Problem::new(said.place.clone(), message));
+    }
     (config, warnings)
 }
 

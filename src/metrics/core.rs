@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 /// The counts of one core; only that core writes them.
 #[derive(Debug, Default)]
+#[repr(align(64))] // no line of memory that two cores write
 pub struct CoreMetrics {
     /// Client connections accepted.
     pub accepted: Tally,

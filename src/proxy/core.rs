@@ -25,9 +25,11 @@ pub(super) struct Core {
     pub upstreams: Upstreams,
     /// What this core counts.
     pub metrics: Arc<CoreMetrics>,
-    pub access_log: Option<Queue>,
-    /// The counts of the routes that were asked for since the last snapshot.
-    tallies: RefCell<HashMap<Arc<str>, Arc<RouteTally>>>,
+    /// This core's queue to the access log, and the version of the setup that it is of.
+    access_log: RefCell<Option<Queue>>,
+    access_log_version: Cell<u64>,
+    /// The routes that were asked for since the last snapshot.
+    routes: RefCell<HashMap<Arc<str>, Rc<CountedRoute>>>,
     /// Dropped lines of the access log that were said.
     drops_said: Cell<u64>,
     gates: Gates,
@@ -51,13 +53,15 @@ impl Core {
         let id_prefix = shared.seed ^ ((index as u32) << 24);
         let observers = &shared.observers;
         let metrics = observers.metrics.core(index);
-        let access_log = observers.access_log.as_ref().and_then(|log| log.queue());
+        let access_log_version = Cell::new(observers.access_log.version());
+        let access_log = RefCell::new(observers.access_log.queue());
         Rc::new(Core {
             shared,
             upstreams: Upstreams::default(),
             metrics,
             access_log,
-            tallies: RefCell::default(),
+            access_log_version,
+            routes: RefCell::default(),
             drops_said: Cell::new(0),
             gates: Gates::default(),
             view: RefCell::new(view),
@@ -86,7 +90,7 @@ impl Core {
         self.upstreams.keep_only(open, usable);
         let ended = |key: &EndpointKey| !snapshot.open_keys.contains(key);
         self.leases.borrow_mut().drain_where(runtime::now(), ended);
-        self.tallies.borrow_mut().clear();
+        self.routes.borrow_mut().clear();
         self.gates.open_all();
     }
 
@@ -97,6 +101,7 @@ impl Core {
         self.upstreams.sweep(now);
         self.metrics.coroutines.set(runtime::coroutines() as u64);
         self.metrics.upstream_idle.set(self.upstreams.idle() as u64);
+        self.with_access_log(|_| ());
         let dropped = self.metrics.access_lines_dropped.get();
         let unsaid = dropped - self.drops_said.replace(dropped);
         if unsaid > 0 {
@@ -105,14 +110,26 @@ impl Core {
     }
 
     /// Where the requests of `alias` are counted.
-    pub fn route_tally(&self, alias: &Arc<str>) -> Arc<RouteTally> {
-        if let Some(tally) = self.tallies.borrow().get(alias) {
-            return Arc::clone(tally);
+    pub fn counted_route(&self, alias: &Arc<str>) -> Rc<CountedRoute> {
+        if let Some(route) = self.routes.borrow().get(alias) {
+            return Rc::clone(route);
         }
         let tally = self.shared.observers.metrics.routes.of(alias, self.index);
         let tally = tally.unwrap_or_else(|| Arc::clone(&self.metrics.unrouted));
-        self.tallies.borrow_mut().insert(Arc::clone(alias), Arc::clone(&tally));
-        tally
+        let route = Rc::new(CountedRoute { alias: Arc::clone(alias), tally });
+        self.routes.borrow_mut().insert(Arc::clone(alias), Rc::clone(&route));
+        route
+    }
+
+    /// Runs `f` with this core's queue to the access log, if that is on. `f` must not wait.
+    pub fn with_access_log<R>(&self, f: impl FnOnce(&Queue) -> R) -> Option<R> {
+        let log = &self.shared.observers.access_log;
+        let version = log.version();
+        if self.access_log_version.replace(version) != version {
+            let queue = log.queue();
+            *self.access_log.borrow_mut() = queue;
+        }
+        self.access_log.borrow().as_ref().map(f)
     }
 
     /// Counts a request in at `endpoint`, until the guard is dropped.
@@ -185,6 +202,13 @@ impl Core {
             let _ = told.try_send(());
         }
     }
+}
+
+/// A route by its name, and where its requests are counted. Of this core alone, so that a request changes no
+/// count that another core changes.
+pub(super) struct CountedRoute {
+    pub alias: Arc<str>,
+    pub tally: Arc<RouteTally>,
 }
 
 /// A request in flight at an endpoint.

@@ -117,7 +117,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     let mut buffer = client.core.buffer();
     let answered = respond(client, request, &upstream, &sent, &mut buffer, repeatable);
     client.core.recycle(buffer);
-    client.record.received(sent.received(rest));
+    client.record.body_received(sent.received(rest));
     let (end, keep_upstream, keep_client) = match answered {
         Ok(answered) => answered,
         Err(outcome) => {
@@ -347,7 +347,11 @@ fn own_answer(
     own: &Own,
     id: &RequestId,
 ) -> (After, Vec<u8>) {
-    let next = match whole_body(request, rest) {
+    let whole = whole_body(request, rest);
+    if let Some(length) = whole {
+        client.record.body_received(length as u64);
+    }
+    let next = match whole {
         Some(length) if request.keep_alive && !client.core.draining() => &rest[length..],
         _ => return (answer_and_close(client, request, own, id), Vec::new()),
     };

@@ -53,8 +53,8 @@ pub struct Shared {
 pub struct Observers {
     /// Counts, with a block for each core.
     pub metrics: Arc<Metrics>,
-    /// The access log, if there is one.
-    pub access_log: Option<Arc<AccessLog>>,
+    /// The access log, on or off.
+    pub access_log: Arc<AccessLog>,
 }
 
 impl Shared {

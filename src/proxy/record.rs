@@ -3,15 +3,16 @@
 //! Each step notes what it knows in the connection's [`Record`]; [`Record::end`] is the one place where an
 //! exchange is counted and its line is made.
 
-use super::core::{Core, RequestId};
+use super::core::{Core, CountedRoute, RequestId};
 use crate::access_log;
 use crate::http::{Request, Version};
 use crate::limits::ACCESS_LOG_TYPE_BYTES;
-use crate::metrics::{RouteTally, UpstreamError};
+use crate::metrics::UpstreamError;
 use crate::runtime;
 use crate::util::wall_clock;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,12 +23,14 @@ pub(super) struct Record {
     status: Cell<u16>,
     own: Cell<bool>,
     upstream_error: Cell<Option<UpstreamError>>,
-    /// Bytes received from the client, and sent to it, framing and heads included.
-    received: Cell<u64>,
+    /// Bytes of the head, and of the body with its framing, that came from the client.
+    head_received: Cell<u64>,
+    body_received: Cell<u64>,
+    /// Bytes sent to the client, heads and framing included.
     sent: Cell<u64>,
     /// Bytes of the answer's body that were sent.
     body_sent: Cell<u64>,
-    route: RefCell<Option<(Arc<str>, Arc<RouteTally>)>>,
+    route: RefCell<Option<Rc<CountedRoute>>>,
     content_type: RefCell<Vec<u8>>,
 }
 
@@ -72,7 +75,8 @@ impl Record {
         self.status.set(0);
         self.own.set(false);
         self.upstream_error.set(None);
-        self.received.set(head as u64);
+        self.head_received.set(head as u64);
+        self.body_received.set(0);
         self.sent.set(0);
         self.body_sent.set(0);
         self.route.take();
@@ -82,8 +86,8 @@ impl Record {
     /// Its host is that of this route.
     pub fn route(&self, core: &Core, alias: &Arc<str>) {
         let mut route = self.route.borrow_mut();
-        if route.as_ref().is_none_or(|(known, _)| known != alias) {
-            *route = Some((Arc::clone(alias), core.route_tally(alias)));
+        if route.as_ref().is_none_or(|known| known.alias != *alias) {
+            *route = Some(core.counted_route(alias));
         }
     }
 
@@ -96,9 +100,10 @@ impl Record {
     /// An answer is passed on.
     pub fn answered(&self, core: &Core, status: u16, content_type: Option<&[u8]>) {
         self.status.set(status);
-        if core.access_log.as_ref().is_some_and(|log| log.format().shows_content_type()) {
+        if core.with_access_log(|log| log.format().shows_content_type()) == Some(true) {
             let value = content_type.unwrap_or_default();
             let mut kept = self.content_type.borrow_mut();
+            kept.clear();
             kept.extend_from_slice(&value[..value.len().min(ACCESS_LOG_TYPE_BYTES)]);
         }
     }
@@ -116,25 +121,26 @@ impl Record {
         self.body_sent.set(self.body_sent.get() + body as u64);
     }
 
-    /// Bytes of the body came from the client.
-    pub fn received(&self, bytes: u64) {
-        self.received.set(self.received.get() + bytes);
+    /// So many bytes of the body came from the client until now.
+    pub fn body_received(&self, bytes: u64) {
+        self.body_received.set(bytes);
     }
 
     /// The exchange is over: it is counted, and its line queued.
     pub fn end(&self, core: &Core, peer: IpAddr, asked: &Asked<'_>, id: &RequestId) {
         let Some(begun) = self.begun.take() else { return };
         let duration = runtime::now().saturating_duration_since(begun);
-        let (received, sent, status) = (self.received.get(), self.sent.get(), self.status.get());
+        let received = self.head_received.get() + self.body_received.get();
+        let (sent, status) = (self.sent.get(), self.status.get());
         core.metrics.received.add(received);
         core.metrics.sent.add(sent);
         let route = self.route.borrow();
         match &*route {
-            Some((_, tally)) => tally.count(status, duration),
+            Some(route) => route.tally.count(status, duration),
             None => core.metrics.unrouted.count(status, duration),
         }
-        let Some(log) = &core.access_log else { return };
-        let queued = log.push(&access_log::Entry {
+        let content_type = self.content_type.borrow();
+        let entry = || access_log::Entry {
             time: wall_clock::now(),
             duration,
             client: peer.to_canonical(),
@@ -143,18 +149,19 @@ impl Record {
             target: asked.target,
             host: asked.host,
             protocol: asked.protocol,
-            route: route.as_ref().map_or("", |(alias, _)| alias),
+            route: route.as_ref().map_or("", |route| &*route.alias),
             status,
             size: self.body_sent.get(),
             received,
-            content_type: &self.content_type.borrow(),
+            content_type: &content_type,
             referer: asked.referer,
             user_agent: asked.user_agent,
             request_id: id.as_str(),
             upstream_error: self.upstream_error.get().map(UpstreamError::name),
             own: self.own.get(),
-        });
-        if !queued {
+        };
+        let queued = core.with_access_log(|log| log.push(&entry()));
+        if queued == Some(false) {
             core.metrics.access_lines_dropped.add(1);
         }
     }
