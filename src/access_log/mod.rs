@@ -16,6 +16,7 @@ mod writer;
 pub use line::{Entry, Format};
 
 use crate::limits::{ACCESS_LOG_MESSAGES, ACCESS_LOG_QUEUE, ACCESS_LOG_QUEUE_BYTES};
+use crate::metrics::Counter;
 use crate::util::Locked;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io;
@@ -40,7 +41,7 @@ pub struct Setup {
 pub struct AccessLog {
     /// Grows by one with each change of the setup.
     version: AtomicU64,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Counter>,
     current: Locked<Option<Running>>,
 }
 
@@ -96,7 +97,7 @@ impl AccessLog {
 
     /// Lines that could not be written.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.lost.get()
     }
 
     /// Writes what is queued and ends; false if that takes longer than `patience`.

@@ -3,10 +3,11 @@
 use super::Setup;
 use super::sink::FileSink;
 use crate::limits::{ACCESS_LOG_BATCH_BYTES, ACCESS_LOG_PAUSE};
+use crate::metrics::Counter;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// What the writer is told.
@@ -26,7 +27,7 @@ pub(super) struct Source {
 }
 
 /// Writes until it is told to stop; when there is nobody left who could tell it, until the last core has gone.
-pub(super) fn run(setup: &Setup, inbox: &Receiver<Message>, lost: &AtomicU64) {
+pub(super) fn run(setup: &Setup, inbox: &Receiver<Message>, lost: &Counter) {
     let mut writer = Writer {
         file: setup.path.clone().map(|path| FileSink::open(path, now())),
         stdout: setup.stdout,
@@ -77,7 +78,7 @@ struct Writer<'a> {
     stdout: bool,
     sources: Vec<Source>,
     batch: Vec<u8>,
-    lost: &'a AtomicU64,
+    lost: &'a Counter,
 }
 
 impl Writer<'_> {
@@ -119,7 +120,7 @@ impl Writer<'_> {
             return;
         }
         if let Some(file) = &mut self.file {
-            self.lost.fetch_add(file.write(&self.batch, now()), Ordering::Relaxed);
+            self.lost.add_many(file.write(&self.batch, now()));
         }
         if self.stdout {
             // A closed standard output is nobody's to mend.

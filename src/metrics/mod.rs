@@ -5,11 +5,13 @@
 //! right to within what happens meanwhile.
 
 mod core;
+mod counter;
 mod render;
 mod routes;
 mod tally;
 
 pub use self::core::{CoreMetrics, UpstreamError};
+pub use counter::Counter;
 pub use render::{EngineRow, Process, render};
 pub use routes::{BUCKETS, CLASSES, RouteTally, Routes};
 pub use tally::Tally;
