@@ -235,3 +235,22 @@ pub const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(1);
 pub const ACCEPT_LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a dying container's address is held at most for subscribers that do not take its `die` event.
 pub const FAKE_TOLD: Duration = Duration::from_secs(1);
+/// Routes that are counted by name; the requests of further ones count under the empty name. Each is some 2 KB
+/// of `/metrics`.
+pub const METRIC_ROUTES: usize = 1_000;
+/// Time that the counts of a route that is gone are kept: an update of its container takes minutes at most.
+pub const METRIC_ROUTE_KEPT: Duration = Duration::from_secs(15 * 60);
+/// Access log lines waiting for the writer, per core; beyond it lines are dropped, counted and said.
+pub const ACCESS_LOG_QUEUE: usize = 4_096;
+/// Bytes of these lines per core: a line is as long as its request's head, up to four times (escapes).
+pub const ACCESS_LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that the access log's writer collects for one write.
+pub const ACCESS_LOG_BATCH_BYTES: usize = 64 * 1024;
+/// Between two writes of the access log: lines that come meanwhile need no wake-up and go out together.
+pub const ACCESS_LOG_PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks whether the access log's file is still the one at its path, and two tries to open it.
+pub const ACCESS_LOG_LOOK: Duration = Duration::from_secs(1);
+/// Messages to the access log's writer: one queue per core, and requests to reopen, which may coincide.
+pub const ACCESS_LOG_MESSAGES: usize = 512;
+/// Bytes of a response's content type that the access log keeps.
+pub const ACCESS_LOG_TYPE_BYTES: usize = 128;

@@ -1,6 +1,6 @@
 //! One supervisor per engine of the configuration; their reports go to control.
 
-use super::End;
+use super::{End, Observed};
 use crate::config::{self, Config};
 use crate::control::Mailbox;
 use crate::docker::{
@@ -22,6 +22,7 @@ pub(super) fn start(
     backlogs: &[Arc<Backlog>],
     mailbox: &Mailbox,
     ender: &Sender<End>,
+    observed: &Arc<Observed>,
 ) -> io::Result<Engines> {
     let clients = docker::clients();
     let mut supervisors = Vec::with_capacity(config.engines.len());
@@ -40,7 +41,8 @@ pub(super) fn start(
             config::OnStaleSocket::Exit => OnStaleSocket::Exit,
         };
         let (mailbox, ender) = (mailbox.clone(), ender.clone());
-        let report = move |report: Report| match report {
+        let observed = Arc::clone(observed);
+        let report = move |report: Report| match observed.note(report) {
             Report::Exit { engine, reason } => {
                 log::error!("engine {engine}: {reason}");
                 // Full: an end is on its way already.

@@ -8,8 +8,10 @@
 
 mod engines;
 mod listeners;
+mod observe;
 mod signals;
 
+pub use observe::Observed;
 pub use signals::End;
 
 use crate::config::Config;
@@ -37,6 +39,7 @@ pub struct App {
     cores: Cores,
     control: Control,
     engines: engines::Engines,
+    observed: Arc<Observed>,
     addrs: Vec<SocketAddr>,
     ends: Receiver<End>,
     ender: Sender<End>,
@@ -82,7 +85,15 @@ impl App {
         let mut world = new_world(&config, &backlogs);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
-        let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed, connections);
+        let observed = Observed::start(&config, workers, &publisher)?;
+        let shared = Shared::new(
+            Arc::clone(&publisher),
+            instance,
+            addrs.clone(),
+            seed,
+            connections,
+            observed.observers(),
+        );
         let cores = start_cores(workers, shared, bound.per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
@@ -90,13 +101,19 @@ impl App {
             log::info!("listening on http://{addr}");
         }
         let (ender, ends) = bounded(4);
-        let engines = engines::start(&config, &backlogs, &control.mailbox(), &ender)?;
-        Ok(App { cores, control, engines, addrs, ends, ender, timeout_shutdown: config.timeout_shutdown })
+        let engines = engines::start(&config, &backlogs, &control.mailbox(), &ender, &observed)?;
+        let timeout_shutdown = config.timeout_shutdown;
+        Ok(App { cores, control, engines, observed, addrs, ends, ender, timeout_shutdown })
     }
 
     /// The addresses that it listens on.
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
+    }
+
+    /// What can be known of it, from any thread.
+    pub fn observed(&self) -> Arc<Observed> {
+        Arc::clone(&self.observed)
     }
 
     /// A way to end it from another thread.
@@ -109,7 +126,7 @@ impl App {
     /// # Errors
     /// If the signals can't be listened to.
     pub fn run(self) -> io::Result<End> {
-        let watcher = signals::watch(&self.ender)?;
+        let watcher = signals::watch(&self.ender, &self.observed)?;
         let end = self.ends.recv().unwrap_or(End::Asked);
         log::info!("ending: {end}");
         self.drain();
@@ -119,7 +136,7 @@ impl App {
 
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
-        let App { cores, control, engines, timeout_shutdown, .. } = self;
+        let App { cores, control, engines, observed, timeout_shutdown, .. } = self;
         let (told, heard) = bounded(cores.handles().len());
         proxy::drain(cores.handles(), &told);
         let deadline = now() + timeout_shutdown;
@@ -133,6 +150,7 @@ impl App {
         if let Err(error) = cores.join() {
             log::error!("a core did not end: {error}");
         }
+        observed.stop();
     }
 }
 

@@ -1,10 +1,12 @@
 //! Signals and other ends, as messages.
 
+use super::Observed;
 use crossbeam_channel::Sender;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// Why the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +31,20 @@ impl fmt::Display for End {
     }
 }
 
-/// Sends an [`End`] for each SIGTERM and SIGINT until the handle is closed.
-pub(super) fn watch(ender: &Sender<End>) -> io::Result<Handle> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+/// Sends an [`End`] for each SIGTERM and SIGINT, and has the access log reopened on SIGUSR1 and SIGHUP, until
+/// the handle is closed.
+pub(super) fn watch(ender: &Sender<End>, observed: &Arc<Observed>) -> io::Result<Handle> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
+    let observed = Arc::clone(observed);
     let handle = signals.handle();
     let ender = ender.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            // Full: an end is on its way already.
-            let _ = ender.try_send(End::Signal(signal));
+            match signal {
+                SIGUSR1 | SIGHUP => observed.reopen_access_log(),
+                // Full: an end is on its way already.
+                _ => drop(ender.try_send(End::Signal(signal))),
+            }
         }
     })?;
     Ok(handle)

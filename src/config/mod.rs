@@ -22,4 +22,4 @@ pub mod schema;
 
 pub use example::example;
 pub use load::{Check, FileChoice, Loaded, Sources, check, load};
-pub use types::{Config, EngineConfig, ListenAddr, OnStaleSocket};
+pub use types::{AccessLog, AccessLogFormat, Config, EngineConfig, ListenAddr, OnStaleSocket};

@@ -128,6 +128,7 @@ impl World {
         self.endpoints = endpoints;
         self.say_problems(problems);
         self.say_routes(&routes);
+        let aliases = routes.keys().cloned().collect();
         let routes = routes.into_values().map(|(candidate, target)| {
             let alias = candidate.alias;
             (alias.to_string(), Arc::new(Route { alias, target }))
@@ -135,6 +136,8 @@ impl World {
         Snapshot {
             generation: self.generation,
             table: Table::build(&self.setup.match_domains, routes),
+            aliases,
+            problems: self.problems.len(),
             unknown: self.unknown(),
             open,
             open_keys,

@@ -5,9 +5,10 @@
 
 use super::answer::Own;
 use super::core::{Core, InFlight};
+use super::record::Record;
 use crate::gate::Passed;
 use crate::limits::{BACKLOG_LOOK, CONNECT_TIMEOUT, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
-use crate::metrics::GATE_FULL;
+use crate::metrics::UpstreamError;
 use crate::net::{self, Stream};
 use crate::runtime;
 use crate::snapshot::{Endpoint, Route, Snapshot, Target, Unknown};
@@ -48,10 +49,15 @@ enum Next {
 }
 
 /// Finds the endpoint of `host` and a connection to it. `arrived` is when the request was complete.
-pub(super) fn reach(core: &Rc<Core>, host: &[u8], arrived: Instant) -> Result<Reached, Unreached> {
+pub(super) fn reach(
+    core: &Rc<Core>,
+    record: &Record,
+    host: &[u8],
+    arrived: Instant,
+) -> Result<Reached, Unreached> {
     let deadline = arrived + core.snapshot().recreate_wait;
     loop {
-        let (service, until, why) = match attempt(core, host, deadline) {
+        let (service, until, why) = match attempt(core, record, host, deadline) {
             Next::Use(reached) => return Ok(reached),
             Next::Fail(unreached) => return Err(unreached),
             Next::Again => continue,
@@ -62,7 +68,7 @@ pub(super) fn reach(core: &Rc<Core>, host: &[u8], arrived: Instant) -> Result<Re
             Ok(Passed::TimedOut) if runtime::now() < deadline => {}
             Ok(Passed::TimedOut) => return answer(503, format!("{why}; gave up waiting")),
             Ok(Passed::Full) => {
-                GATE_FULL.add();
+                core.metrics.gate_full.add(1);
                 return answer(503, format!("{why}; too many requests wait already"));
             }
             Err(_) => return Err(Unreached::Stopped),
@@ -78,9 +84,14 @@ fn fail(status: u16, reason: String) -> Next {
     Next::Fail(Unreached::Answer(Own::new(status, reason)))
 }
 
-fn attempt(core: &Rc<Core>, host: &[u8], deadline: Instant) -> Next {
+fn failed(kind: UpstreamError, status: u16, reason: String) -> Next {
+    Next::Fail(Unreached::Answer(Own::failed(kind, status, reason)))
+}
+
+fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], deadline: Instant) -> Next {
     let snapshot = core.snapshot();
     let Some(route) = snapshot.table.find(host) else { return unknown(&snapshot, host, deadline) };
+    record.route(core, &route.alias);
     let endpoint = match &route.target {
         Target::Endpoint(endpoint) => endpoint,
         Target::Wait(why) => {
@@ -100,10 +111,8 @@ fn attempt(core: &Rc<Core>, host: &[u8], deadline: Instant) -> Next {
         Ok(addr) => addr,
         Err(error) if runtime::is_stopped(&error) => return Next::Fail(Unreached::Stopped),
         Err(error) => {
-            return fail(
-                502,
-                format!("the name {} of {} can't be resolved: {error}", endpoint.host, route.alias),
-            );
+            let reason = format!("the name {} of {} can't be resolved: {error}", endpoint.host, route.alias);
+            return failed(UpstreamError::Name, 502, reason);
         }
     };
     let key = PoolKey { endpoint: endpoint.entry.serial(), addr };
@@ -138,9 +147,13 @@ fn connect(
             Next::Wait { service: Arc::clone(&route.alias), until, why: why.into() }
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            fail(504, format!("{} does not answer at {}: connect timed out", route.alias, key.addr))
+            let reason = format!("{} does not answer at {}: connect timed out", route.alias, key.addr);
+            failed(UpstreamError::TimedOut, 504, reason)
         }
-        Err(error) => fail(502, format!("{} can't be reached at {}: {error}", route.alias, key.addr)),
+        Err(error) => {
+            let reason = format!("{} can't be reached at {}: {error}", route.alias, key.addr);
+            failed(UpstreamError::of(error.kind()), 502, reason)
+        }
     }
 }
 
