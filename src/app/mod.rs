@@ -6,13 +6,15 @@
 //!   drain: listeners close, requests in flight finish (at most `timeout_shutdown`), supervisors, control, cores end
 //! ```
 
+mod admin;
 mod engines;
 mod listeners;
 mod signals;
 
 pub use signals::End;
 
-use crate::config::Config;
+use crate::admin::Admin;
+use crate::config::{Config, Loaded};
 use crate::control::{Control, EngineSetup, World, WorldSetup};
 use crate::docker;
 use crate::error::Problem;
@@ -29,6 +31,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +40,7 @@ pub struct App {
     cores: Cores,
     control: Control,
     engines: engines::Engines,
+    admin: Option<Admin>,
     addrs: Vec<SocketAddr>,
     ends: Receiver<End>,
     ender: Sender<End>,
@@ -73,15 +77,28 @@ impl App {
     /// # Errors
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
     pub fn start(config: Config) -> Result<App, StartError> {
+        App::start_loaded(Loaded { config, files: Vec::new(), warnings: Vec::new() })
+    }
+
+    /// The same for a configuration from files; its warnings are among the problems that `/api/problems` lists.
+    ///
+    /// # Errors
+    /// See [`App::start`].
+    pub fn start_loaded(loaded: Loaded) -> Result<App, StartError> {
+        let Loaded { config, files, warnings: mut standing } = loaded;
         let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
         let bound = listeners::bind(&config, workers)?;
         let addrs = bound.addrs.clone();
+        let (admin_listener, problem) = admin::bind(&config);
+        standing.extend(problem);
+        let admin_addr = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let own_listeners = addrs.iter().copied().chain(admin_addr).collect();
         let seed = seed();
-        let mut world = new_world(&config);
+        let mut world = new_world(&config, standing, files);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
-        let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed, connections);
+        let shared = Shared::new(Arc::clone(&publisher), instance, own_listeners, seed, connections);
         let cores = start_cores(workers, shared, bound.per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
@@ -90,12 +107,19 @@ impl App {
         }
         let (ender, ends) = bounded(4);
         let engines = engines::start(&config, &control.mailbox(), &ender)?;
-        Ok(App { cores, control, engines, addrs, ends, ender, timeout_shutdown: config.timeout_shutdown })
+        let admin = admin::start(admin_listener, cores.handles().first(), control.mailbox());
+        let timeout_shutdown = config.timeout_shutdown;
+        Ok(App { cores, control, engines, admin, addrs, ends, ender, timeout_shutdown })
     }
 
     /// The addresses that it listens on.
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
+    }
+
+    /// Where the admin API listens, if it does.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::addr)
     }
 
     /// A way to end it from another thread.
@@ -118,7 +142,10 @@ impl App {
 
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
-        let App { cores, control, engines, timeout_shutdown, .. } = self;
+        let App { cores, control, engines, admin, timeout_shutdown, .. } = self;
+        if let Some(admin) = &admin {
+            admin.ending();
+        }
         let (told, heard) = bounded(cores.handles().len());
         proxy::drain(cores.handles(), &told);
         let deadline = now() + timeout_shutdown;
@@ -135,11 +162,12 @@ impl App {
     }
 }
 
-fn new_world(config: &Config) -> World {
-    let engines = config
-        .engines
-        .iter()
-        .map(|engine| EngineSetup { name: engine.name.as_str().into(), explicit_only: engine.explicit_only });
+fn new_world(config: &Config, standing: Vec<Problem>, files: Vec<PathBuf>) -> World {
+    let engines = config.engines.iter().map(|engine| EngineSetup {
+        name: engine.name.as_str().into(),
+        url: engine.url.clone(),
+        explicit_only: engine.explicit_only,
+    });
     World::new(WorldSetup {
         engines: engines.collect(),
         file_routes: config.file_routes.clone(),
@@ -147,6 +175,8 @@ fn new_world(config: &Config) -> World {
         recreate_wait: config.recreate_wait,
         own_id: docker::own_container_id(),
         endpoints: Registry::new("endpoint", ENDPOINT_LEASES, now),
+        standing,
+        files,
     })
 }
 

@@ -70,7 +70,7 @@ fn serve(file: Option<PathBuf>, http_addr: Option<String>) -> ExitCode {
 }
 
 fn run(loaded: Loaded) -> ExitCode {
-    let app = match App::start(loaded.config) {
+    let app = match App::start_loaded(loaded) {
         Ok(app) => app,
         Err(error) => {
             log::error!("can't start: {error}");

@@ -80,6 +80,30 @@ pub struct Listener {
     _claim: Arc<Claim>,
 }
 
+/// A loopback port of our own, for a server that binds with `SO_REUSEPORT` itself.
+#[derive(Debug)]
+pub struct Reserved {
+    /// The address to bind.
+    pub addr: SocketAddr,
+    /// Bound but not listening: it takes no connection, and keeps the kernel from handing the port out.
+    _socket: std::net::TcpListener,
+    _claim: Claim,
+}
+
+/// Picks a free port of 127.0.0.1 and holds it.
+///
+/// # Errors
+/// See [`BindError`].
+pub fn reserve() -> Result<Reserved, BindError> {
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let failed = |error: io::Error| BindError::Unavailable { addr: any, error };
+    let picked = open(any, false, false).map_err(failed)?;
+    let addr = picked.local_addr().map_err(failed)?;
+    let claim = Claim::new(addr)?;
+    sockopt::set_socket_reuseport(&picked, true).map_err(|e| failed(e.into()))?;
+    Ok(Reserved { addr, _socket: picked, _claim: claim })
+}
+
 /// Binds `copies` sockets to one address, for as many cores. Port 0: the kernel picks one for all.
 /// `dual_stack` with an unspecified address listens for IPv4 and IPv6, or for IPv4 alone on a host without
 /// IPv6.

@@ -36,6 +36,7 @@ pub fn config(routes: &[(&str, SocketAddr)]) -> Config {
         timeout_shutdown: Duration::from_secs(5),
         recreate_wait: Duration::from_secs(10),
         engines: Vec::new(),
+        admin: None,
         file_routes: routes.iter().map(settings).collect(),
     }
 }
