@@ -3,12 +3,15 @@
 //! ```text
 //!   build: descriptors → listeners → cores → control → one supervisor per engine
 //!   run:   until SIGTERM, SIGINT, or an engine's socket is gone for good (`on_stale_socket: exit`)
+//!          (a second signal ends it at once)
 //!   drain: listeners close, requests in flight finish (at most `timeout_shutdown`), supervisors, control, cores end
 //! ```
 
 mod admin;
 mod engines;
+mod inherited;
 mod listeners;
+mod notify;
 mod signals;
 
 pub use signals::End;
@@ -133,8 +136,10 @@ impl App {
     /// If the signals can't be listened to.
     pub fn run(self) -> io::Result<End> {
         let watcher = signals::watch(&self.ender)?;
+        notify::notify(notify::READY);
         let end = self.ends.recv().unwrap_or(End::Asked);
         log::info!("ending: {end}");
+        notify::notify(notify::STOPPING);
         self.drain();
         watcher.close();
         Ok(end)

@@ -1,5 +1,7 @@
 //! Signals and other ends, as messages.
 
+use crate::limits::LOG_FLUSH;
+use crate::logging;
 use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -29,16 +31,29 @@ impl fmt::Display for End {
     }
 }
 
-/// Sends an [`End`] for each SIGTERM and SIGINT until the handle is closed.
+/// Sends an [`End`] for the first SIGTERM or SIGINT, until the handle is closed; the second ends the process at
+/// once.
 pub(super) fn watch(ender: &Sender<End>) -> io::Result<Handle> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let handle = signals.handle();
     let ender = ender.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut asked = false;
         for signal in signals.forever() {
+            if std::mem::replace(&mut asked, true) {
+                cut(signal);
+            }
             // Full: an end is on its way already.
             let _ = ender.try_send(End::Signal(signal));
         }
     })?;
     Ok(handle)
+}
+
+/// Ends the process as a shell would say it of one killed by `signal`.
+#[allow(clippy::disallowed_methods)] // to skip the drain is what the second signal asks for
+fn cut(signal: i32) -> ! {
+    log::warn!("{}, the second signal: what is in flight is cut", End::Signal(signal));
+    logging::flush(LOG_FLUSH);
+    std::process::exit(128 + signal)
 }

@@ -71,13 +71,14 @@ impl Error for BindError {
 #[derive(Debug)]
 pub struct BoundListener {
     socket: std::net::TcpListener,
-    claim: Arc<Claim>,
+    /// None for an inherited one: whoever opened it holds the address.
+    claim: Option<Arc<Claim>>,
 }
 
 /// A listening socket on its core.
 pub struct Listener {
     inner: TcpListener,
-    _claim: Arc<Claim>,
+    _claim: Option<Arc<Claim>>,
 }
 
 /// A loopback port of our own, for a server that binds with `SO_REUSEPORT` itself.
@@ -124,6 +125,12 @@ pub fn bind(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<Bou
 }
 
 impl BoundListener {
+    /// A listener that another process opened. Its copies share one backlog: each connection wakes every core that
+    /// has one, and the first takes it.
+    pub fn inherited(socket: std::net::TcpListener) -> BoundListener {
+        BoundListener { socket, claim: None }
+    }
+
     /// The address, with the port that was picked.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
@@ -204,7 +211,7 @@ fn bind_once(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<Bo
     for _ in 0..copies.max(1) {
         let socket = open(addr, dual_stack, true).map_err(|e| failed(e, addr))?;
         rustix::net::listen(&socket, limits::LISTEN_BACKLOG).map_err(|e| failed(e.into(), addr))?;
-        listeners.push(BoundListener { socket, claim: claim.clone() });
+        listeners.push(BoundListener { socket, claim: Some(claim.clone()) });
     }
     Ok(listeners)
 }
