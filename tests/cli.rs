@@ -1,150 +1,27 @@
 //! The program from outside: commands, exit codes, the order of command line, environment and file.
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
+mod cli_support;
 mod common;
 
-use common::fake::Dir;
+use cli_support::{Home, Running, get, run, serve, text, tidegate};
 use common::{Backend, Client, DEADLINE};
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::time::Instant;
-
-fn tidegate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    for name in ["TIDEGATE_CONFIG", "TIDEGATE_HTTP_ADDR", "GODOXY_HTTP_ADDR", "DOCKER_HOST", "RUST_LOG"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    tidegate().args(args).stdin(Stdio::null()).output().expect("tidegate runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A directory for one test's configuration.
-struct Home(Dir);
-
-impl Home {
-    fn new() -> Home {
-        Home(Dir::new())
-    }
-
-    fn path(&self) -> &Path {
-        &self.0.0
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// A configuration whose engine does not exist, with one route.
-    fn config(&self, extra: &str, route: SocketAddr) -> PathBuf {
-        self.write("routes.yml", &format!("app:\n  host: {}\n  port: {}\n", route.ip(), route.port()));
-        let socket = self.0.socket();
-        let engine = format!(
-            "providers:\n  docker:\n    local: unix://{}\n  include: [routes.yml]\n",
-            socket.display()
-        );
-        self.write("config.yml", &format!("{engine}{extra}"))
-    }
-}
-
-/// A running `tidegate`; ended when dropped.
-struct Running {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Running {
-        let mut child =
-            command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        for pipe in [child.stderr.take().map(boxed), child.stdout.take().map(boxed)].into_iter().flatten() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    let _ = sender.send(line);
-                }
-            });
-        }
-        Running { child, lines }
-    }
-
-    /// The first line that holds `part`.
-    fn line(&self, part: &str) -> String {
-        let deadline = Instant::now() + DEADLINE;
-        let mut seen = Vec::new();
-        loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(part) => return line,
-                Ok(line) => seen.push(line),
-                Err(error) => panic!("no line with {part:?} ({error}); seen: {seen:#?}"),
-            }
-        }
-    }
-
-    fn addr(&self) -> SocketAddr {
-        let line = self.line("listening on http://");
-        line.rsplit("http://").next().unwrap().trim().parse().unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "tidegate does not end");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    }
-}
-
-fn boxed(pipe: impl Read + Send + 'static) -> Box<dyn Read + Send> {
-    Box::new(pipe)
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn get(addr: SocketAddr, host: &str) -> common::Response {
-    let mut client = Client::connect(addr);
-    client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
-    client.response()
-}
-
-fn serve(config: &Path) -> Command {
-    let mut command = tidegate();
-    command.arg("serve").arg("--config").arg(config);
-    command
-}
 
 #[test]
 fn help_and_version_say_what_they_should() {
     let help = run(&["help"]);
     assert!(help.status.success());
-    for word in ["serve", "check", "demo", "version", "TIDEGATE_CONFIG", "Exit codes"] {
-        assert!(text(&help.stdout).contains(word), "help without {word}");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/cli/help.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(golden, &help.stdout).unwrap();
     }
+    assert_eq!(
+        text(&help.stdout),
+        std::fs::read_to_string(golden).unwrap(),
+        "UPDATE_GOLDEN=1 writes it anew"
+    );
     assert_eq!(text(&run(&["version"]).stdout), format!("tidegate {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -248,6 +125,7 @@ fn connections_over_the_cap_are_answered_503_and_closed() {
     ]);
     let running = Running::start({
         command.arg(&config).env_remove("TIDEGATE_HTTP_ADDR").env_remove("RUST_LOG");
+        command.env("TIDEGATE_ADMIN_ADDR", "off");
         command
     });
     let addr = running.addr();

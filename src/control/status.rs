@@ -7,6 +7,7 @@ use crate::docker::discovery::Why;
 use crate::error::Problem;
 use crate::route::{self, Scheme};
 use crate::snapshot::Target;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,11 +92,17 @@ pub struct EngineStatus {
     pub containers: usize,
 }
 
+/// The routes of files by their canonical alias.
+type Files<'w> = HashMap<String, &'w route::Settings>;
+
 impl World {
     /// What is served as of the last snapshot, and why.
     pub fn status(&self) -> Status {
+        let file_routes = self.setup.file_routes.iter();
+        let files: Files = file_routes.map(|route| (route::canonical(&route.alias), route)).collect();
+        let winners = self.winners.values();
         Status {
-            routes: self.winners.values().map(|(candidate, target)| self.route(candidate, target)).collect(),
+            routes: winners.map(|(candidate, target)| self.route(candidate, target, &files)).collect(),
             excluded: self.engines.iter().flat_map(exclusions).collect(),
             problems: self.problems().cloned().collect(),
             engines: self
@@ -108,7 +115,7 @@ impl World {
         }
     }
 
-    fn route(&self, candidate: &Candidate, target: &Target) -> RouteStatus {
+    fn route(&self, candidate: &Candidate, target: &Target, files: &Files) -> RouteStatus {
         let target = match target {
             Target::Endpoint(endpoint) => {
                 Whereto::Serve { host: endpoint.host.to_string(), port: endpoint.port }
@@ -132,27 +139,13 @@ impl World {
             state: None,
         };
         match &candidate.origin {
-            Origin::File => self.of_file(&mut status),
+            Origin::File => of_file(&mut status, files),
             Origin::Container { engine, name, id, .. } => {
                 status.container = Some(name.clone());
                 self.of_container(&mut status, &self.engines[*engine], id);
             }
         }
         status
-    }
-
-    fn of_file(&self, status: &mut RouteStatus) {
-        let mut routes = self.setup.file_routes.iter();
-        let Some(route) = routes.find(|route| route::canonical(&route.alias) == status.alias) else { return };
-        status.scheme = route.scheme.unwrap_or(Scheme::Http);
-        let said = |said: bool, what: &str| {
-            if said { format!("{what} of the route file") } else { "default".into() }
-        };
-        status.why = Why {
-            host: said(route.host.is_some(), "host"),
-            port: said(route.port.is_some(), "port"),
-            scheme: said(route.scheme.is_some(), "scheme"),
-        };
     }
 
     fn of_container(&self, status: &mut RouteStatus, engine: &EngineView, id: &str) {
@@ -170,6 +163,20 @@ impl World {
             status.network = on.map(|network| network.name.clone());
         }
     }
+}
+
+fn of_file(status: &mut RouteStatus, files: &Files) {
+    let Some(route) = files.get(&status.alias) else { return };
+    status.scheme = route.scheme.unwrap_or(Scheme::Http);
+    let said = |said: bool, what: &str| match said {
+        true => format!("{what} of the route file"),
+        false => "default".into(),
+    };
+    status.why = Why {
+        host: said(route.host.is_some(), "host"),
+        port: said(route.port.is_some(), "port"),
+        scheme: said(route.scheme.is_some(), "scheme"),
+    };
 }
 
 fn exclusions(engine: &EngineView) -> Vec<Exclusion> {

@@ -53,9 +53,17 @@ pub fn config_with_engine(socket: &Path) -> Config {
     Config { engines: vec![engine], ..config(&[]) }
 }
 
+/// The same with an admin API on a free port of the loopback.
+pub fn with_admin(config: Config) -> Config {
+    let admin = ListenAddr { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false, place: Place::Default };
+    Config { admin: Some(admin), ..config }
+}
+
 /// A Tidegate that serves in this process until it is dropped.
 pub struct Proxy {
     pub addr: SocketAddr,
+    /// Where the admin API listens, if the configuration has one.
+    pub admin: Option<SocketAddr>,
     ender: crossbeam_channel::Sender<End>,
     thread: Option<JoinHandle<io::Result<End>>>,
 }
@@ -64,9 +72,9 @@ impl Proxy {
     pub fn start(config: Config) -> Proxy {
         let _ = tidegate::logging::init(4096);
         let app = App::start(config).unwrap_or_else(|error| panic!("tidegate does not start: {error}"));
-        let (addr, ender) = (app.addrs()[0], app.ender());
+        let (addr, admin, ender) = (app.addrs()[0], app.admin_addr(), app.ender());
         let thread = Some(std::thread::spawn(move || app.run()));
-        Proxy { addr, ender, thread }
+        Proxy { addr, admin, ender, thread }
     }
 
     /// With one route `app` to `backend`.
