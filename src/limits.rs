@@ -242,3 +242,5 @@ pub const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
 pub const ADMIN_STACKS: usize = 16;
 /// Bytes of one of these stacks: its answers are made on it, in debug builds too.
 pub const ADMIN_STACK_BYTES: usize = 256 * 1024;
+/// Time for `tidegate healthcheck`: Docker's own default is 30 s, and what takes longer than this is not well.
+pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);

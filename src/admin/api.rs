@@ -10,10 +10,13 @@ pub struct Hooks {
     /// What is served now and why; none if control does not answer in time.
     pub status: Box<dyn Fn() -> Option<Status> + Send + Sync>,
     /// The text of `/metrics` (Prometheus text format 0.0.4).
-    pub metrics: Box<dyn Fn(Option<&Status>) -> String + Send + Sync>,
+    pub metrics: MetricsText,
     /// Reads the configuration again; none if this program can't.
     pub reload: Option<Box<dyn Fn() -> Reloaded + Send + Sync>>,
 }
+
+/// Makes the text of `/metrics`; without a status if control does not answer in time.
+pub type MetricsText = Box<dyn Fn(Option<&Status>) -> String + Send + Sync>;
 
 /// What became of a reload.
 pub enum Reloaded {

@@ -1,10 +1,10 @@
 //! The commands that ask a running Tidegate by its admin API.
 
 use super::show;
+use crate::limits::{ADMIN_ANSWER_BYTES, ADMIN_TIMEOUT, HEALTHCHECK_TIMEOUT};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -19,13 +19,6 @@ pub(super) enum Question {
     Healthcheck,
     Reload,
 }
-
-/// Time for one answer; a reload is the longest.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A health check that takes longer has failed; Docker's own default is 30 s.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of an answer: as `limits::ADMIN_ANSWER_BYTES`.
-const ANSWER_BYTES: u64 = crate::limits::ADMIN_ANSWER_BYTES as u64;
 
 /// Asks the Tidegate at `addr` and prints its answer; exit code 1 if nobody answers or the answer is no.
 pub(super) fn ask(question: Question, addr: SocketAddr, json: bool) -> ExitCode {
@@ -68,7 +61,7 @@ fn print(question: Question, status: u16, body: &str, json: bool) -> ExitCode {
 }
 
 fn call(question: Question, addr: SocketAddr) -> Result<(u16, String), ureq::Error> {
-    let patience = if question == Question::Healthcheck { HEALTH_PATIENCE } else { PATIENCE };
+    let patience = if question == Question::Healthcheck { HEALTHCHECK_TIMEOUT } else { ADMIN_TIMEOUT };
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
@@ -85,7 +78,7 @@ fn call(question: Question, addr: SocketAddr) -> Result<(u16, String), ureq::Err
         Question::Reload => agent.post(url("/api/reload")).send_empty()?,
     };
     let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
+    let body = response.body_mut().with_config().limit(ADMIN_ANSWER_BYTES as u64).read_to_string()?;
     Ok((status, body))
 }
 
