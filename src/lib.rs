@@ -9,6 +9,8 @@ pub mod demo;
 
 pub mod app;
 
+pub mod admin;
+
 pub mod control;
 pub mod proxy;
 

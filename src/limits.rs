@@ -254,3 +254,19 @@ pub const ACCESS_LOG_LOOK: Duration = Duration::from_secs(1);
 pub const ACCESS_LOG_MESSAGES: usize = 512;
 /// Bytes of a response's content type that the access log keeps.
 pub const ACCESS_LOG_TYPE_BYTES: usize = 128;
+/// Connections to the admin API at once: a person, a monitor and Prometheus.
+pub const ADMIN_CONNECTIONS: usize = 32;
+/// Bytes of a request's body to the admin API: its calls need none.
+pub const ADMIN_BODY_BYTES: usize = 64 * 1024;
+/// Bytes of an answer of the admin API: 10,000 routes take some 5 MB.
+pub const ADMIN_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// Time for a whole request to the admin API, answer included: a reload reads some files.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that the admin API waits for the control thread to say what is served: it never blocks.
+pub const ADMIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Stacks that the admin server's coroutines keep.
+pub const ADMIN_STACKS: usize = 16;
+/// Bytes of one of these stacks: its answers are made on it, in debug builds too.
+pub const ADMIN_STACK_BYTES: usize = 256 * 1024;
+/// Time for `tidegate healthcheck`: Docker's own default is 30 s, and what takes longer than this is not well.
+pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);

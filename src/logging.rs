@@ -32,7 +32,11 @@ pub fn init(queue: usize) -> io::Result<()> {
     let env = env_logger::Env::default().default_filter_or("info");
     let target = env_logger::Target::Pipe(Box::new(Pipe { queue: sender }));
     // Err: the program that embeds us has a logger of its own, which then gets the lines.
-    let _ = env_logger::Builder::from_env(env).target(target).try_init();
+    let mut builder = env_logger::Builder::from_env(env);
+    // The admin server reports each connection's end as an error.
+    builder.filter_module("may_minihttp", log::LevelFilter::Off);
+    builder.filter_module("may", log::LevelFilter::Warn);
+    let _ = builder.target(target).try_init();
     Ok(())
 }
 

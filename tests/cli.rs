@@ -1,73 +1,27 @@
 //! The program from outside: commands, exit codes, the order of command line, environment and file.
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
+mod cli_support;
 mod common;
 
-use common::fake::Dir;
-use common::program::{Running, tidegate};
+use cli_support::{Home, Running, get, run, serve, text, tidegate};
 use common::{Backend, Client, DEADLINE};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::Instant;
-
-fn run(args: &[&str]) -> Output {
-    tidegate().args(args).stdin(Stdio::null()).output().expect("tidegate runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A directory for one test's configuration.
-struct Home(Dir);
-
-impl Home {
-    fn new() -> Home {
-        Home(Dir::new())
-    }
-
-    fn path(&self) -> &Path {
-        &self.0.0
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// A configuration whose engine does not exist, with one route.
-    fn config(&self, extra: &str, route: SocketAddr) -> PathBuf {
-        self.write("routes.yml", &format!("app:\n  host: {}\n  port: {}\n", route.ip(), route.port()));
-        let socket = self.0.socket();
-        let engine = format!(
-            "providers:\n  docker:\n    local: unix://{}\n  include: [routes.yml]\n",
-            socket.display()
-        );
-        self.write("config.yml", &format!("{engine}{extra}"))
-    }
-}
-
-fn get(addr: SocketAddr, host: &str) -> common::Response {
-    let mut client = Client::connect(addr);
-    client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
-    client.response()
-}
-
-fn serve(config: &Path) -> Command {
-    let mut command = tidegate();
-    command.arg("serve").arg("--config").arg(config);
-    command
-}
 
 #[test]
 fn help_and_version_say_what_they_should() {
     let help = run(&["help"]);
     assert!(help.status.success());
-    for word in ["serve", "check", "demo", "version", "TIDEGATE_CONFIG", "Exit codes"] {
-        assert!(text(&help.stdout).contains(word), "help without {word}");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/cli/help.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(golden, &help.stdout).unwrap();
     }
+    assert_eq!(
+        text(&help.stdout),
+        std::fs::read_to_string(golden).unwrap(),
+        "UPDATE_GOLDEN=1 writes it anew"
+    );
     assert_eq!(text(&run(&["version"]).stdout), format!("tidegate {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -171,6 +125,7 @@ fn connections_over_the_cap_are_answered_503_and_closed() {
     ]);
     let running = Running::start({
         command.arg(&config).env_remove("TIDEGATE_HTTP_ADDR").env_remove("RUST_LOG");
+        command.env("TIDEGATE_ADMIN_ADDR", "off");
         command
     });
     let addr = running.addr();

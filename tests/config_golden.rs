@@ -86,6 +86,7 @@ fn dump(loaded: &Loaded) -> String {
         timeout_shutdown,
         recreate_wait,
         engines,
+        admin,
         file_routes,
     } = &loaded.config;
     let mut text = String::from("ok\n");
@@ -106,6 +107,10 @@ fn dump(loaded: &Loaded) -> String {
         let only = if engine.explicit_only { " explicit-only" } else { "" };
         let (stale, place) = (engine.on_stale_socket, &engine.place);
         writeln!(text, "engine {}{only} {} {stale:?} from {place}", engine.name, engine.url).unwrap();
+    }
+    match admin {
+        Some(listen) => writeln!(text, "admin {} from {}", listen.addr, listen.place).unwrap(),
+        None => writeln!(text, "admin off").unwrap(),
     }
     for route in file_routes {
         let (host, port) = (route.host.as_deref().unwrap_or("-"), route.port.unwrap_or(0));

@@ -1,11 +1,12 @@
 //! A machine so busy that events are read late: the address of a dead container has another occupant by then.
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
+mod cli_support;
 mod common;
 
+use cli_support::{Running, tidegate};
 use common::Client;
 use common::fake::engine;
-use common::program::{Running, tidegate};
 use tidegate::docker::fake::{Page, Spec};
 
 const ROUNDS: usize = 20;

@@ -39,11 +39,24 @@ fn its_commands_are_those_of_the_program() {
     let out = tidegate(&["help"]);
     let help = String::from_utf8_lossy(&out.stdout);
     let text = readme();
-    for command in ["serve", "check", "demo", "version", "help"] {
+    for command in [
+        "serve",
+        "check",
+        "routes",
+        "problems",
+        "healthcheck",
+        "reload",
+        "demo",
+        "completions",
+        "version",
+        "help",
+    ] {
         assert!(help.contains(&format!("  {command}")), "help does not know {command}");
         assert!(text.contains(&format!("`tidegate {command}")), "README.md does not know {command}");
     }
-    for word in ["TIDEGATE_CONFIG", "TIDEGATE_HTTP_ADDR", "--http-addr", "--config", "RUST_LOG"] {
+    for word in
+        ["TIDEGATE_CONFIG", "TIDEGATE_HTTP_ADDR", "--http-addr", "--config", "--admin-addr", "RUST_LOG"]
+    {
         assert!(help.contains(word) && text.contains(word), "{word} is missing in one of them");
     }
 }

@@ -1,10 +1,12 @@
 //! The listeners of all cores, bound before a core starts: a taken port is an error of the start.
 
 use super::StartError;
+use super::inherited::Inherited;
 use crate::config::{Config, ListenAddr};
-use crate::error::Problem;
+use crate::error::{Place, Problem};
 use crate::limits::FALLBACK_PORT;
 use crate::net::{self, BindError, BoundListener};
+use std::io;
 use std::net::SocketAddr;
 
 /// Listeners, core by core, and where they listen.
@@ -16,7 +18,13 @@ pub(super) struct Bound {
 /// Binds every address of the configuration once per core.
 pub(super) fn bind(config: &Config, workers: usize) -> Result<Bound, StartError> {
     let mut bound = Bound { per_core: (0..workers).map(|_| Vec::new()).collect(), addrs: Vec::new() };
-    for listen in &config.http_addr {
+    let mut inherited = Inherited::take();
+    for listen in &wanted(config, &inherited) {
+        if let Some(copies) = inherited.at(listen.addr, workers)? {
+            log::info!("{} is inherited", listen.addr);
+            bound.add(copies)?;
+            continue;
+        }
         let copies = match net::bind(listen.addr, listen.dual_stack, workers) {
             Ok(copies) => copies,
             Err(error) if config.http_addr_is_default && matches!(error, BindError::Denied { .. }) => {
@@ -24,14 +32,33 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Bound, StartError>
             }
             Err(error) => return Err(problem(listen, &error)),
         };
+        bound.add(copies)?;
+    }
+    inherited.finish();
+    Ok(bound)
+}
+
+impl Bound {
+    /// Adds the listeners of one address, one for each core.
+    fn add(&mut self, copies: Vec<BoundListener>) -> io::Result<()> {
         if let Some(first) = copies.first() {
-            bound.addrs.push(first.local_addr()?);
+            self.addrs.push(first.local_addr()?);
         }
-        for (core, listener) in bound.per_core.iter_mut().zip(copies) {
+        for (core, listener) in self.per_core.iter_mut().zip(copies) {
             core.push(listener);
         }
+        Ok(())
     }
-    Ok(bound)
+}
+
+/// The addresses of the configuration; if nobody said any, those that were handed down.
+fn wanted(config: &Config, inherited: &Inherited) -> Vec<ListenAddr> {
+    let handed = inherited.addrs();
+    if !config.http_addr_is_default || handed.is_empty() {
+        return config.http_addr.clone();
+    }
+    let place = Place::Env { name: "LISTEN_FDS".into() };
+    handed.into_iter().map(|addr| ListenAddr { addr, dual_stack: false, place: place.clone() }).collect()
 }
 
 /// Without the right to port 80, and if nobody asked for it, 8080 takes its place.

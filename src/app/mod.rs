@@ -3,18 +3,23 @@
 //! ```text
 //!   build: descriptors → listeners → cores → control → one supervisor per engine
 //!   run:   until SIGTERM, SIGINT, or an engine's socket is gone for good (`on_stale_socket: exit`)
+//!          (a second signal ends it at once)
 //!   drain: listeners close, requests in flight finish (at most `timeout_shutdown`), supervisors, control, cores end
 //! ```
 
+mod admin;
 mod engines;
+mod inherited;
 mod listeners;
+mod notify;
 mod observe;
 mod signals;
 
 pub use observe::Observed;
 pub use signals::End;
 
-use crate::config::Config;
+use crate::admin::Admin;
+use crate::config::{Config, Loaded};
 use crate::control::{Control, EngineSetup, World, WorldSetup};
 use crate::docker::{self, Backlog};
 use crate::error::Problem;
@@ -31,6 +36,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +46,7 @@ pub struct App {
     control: Control,
     engines: engines::Engines,
     observed: Arc<Observed>,
+    admin: Option<Admin>,
     addrs: Vec<SocketAddr>,
     ends: Receiver<End>,
     ender: Sender<End>,
@@ -76,20 +83,33 @@ impl App {
     /// # Errors
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
     pub fn start(config: Config) -> Result<App, StartError> {
+        App::start_loaded(Loaded { config, files: Vec::new(), warnings: Vec::new() })
+    }
+
+    /// The same for a configuration from files; its warnings are among the problems that `/api/problems` lists.
+    ///
+    /// # Errors
+    /// See [`App::start`].
+    pub fn start_loaded(loaded: Loaded) -> Result<App, StartError> {
+        let Loaded { config, files, warnings: mut standing } = loaded;
         let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
         let bound = listeners::bind(&config, workers)?;
         let addrs = bound.addrs.clone();
+        let (admin_listener, problem) = admin::bind(&config);
+        standing.extend(problem);
+        let admin_addr = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let own_listeners = addrs.iter().copied().chain(admin_addr).collect();
         let seed = seed();
         let backlogs: Vec<Arc<Backlog>> = config.engines.iter().map(|_| Backlog::new()).collect();
-        let mut world = new_world(&config, &backlogs);
+        let mut world = new_world(&config, &backlogs, standing, files);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
         let observed = Observed::start(&config, workers, &publisher)?;
         let shared = Shared::new(
             Arc::clone(&publisher),
             instance,
-            addrs.clone(),
+            own_listeners,
             seed,
             connections,
             observed.observers(),
@@ -102,8 +122,9 @@ impl App {
         }
         let (ender, ends) = bounded(4);
         let engines = engines::start(&config, &backlogs, &control.mailbox(), &ender, &observed)?;
+        let admin = admin::start(admin_listener, cores.handles().first(), control.mailbox(), &observed);
         let timeout_shutdown = config.timeout_shutdown;
-        Ok(App { cores, control, engines, observed, addrs, ends, ender, timeout_shutdown })
+        Ok(App { cores, control, engines, observed, admin, addrs, ends, ender, timeout_shutdown })
     }
 
     /// The addresses that it listens on.
@@ -114,6 +135,11 @@ impl App {
     /// What can be known of it, from any thread.
     pub fn observed(&self) -> Arc<Observed> {
         Arc::clone(&self.observed)
+    }
+
+    /// Where the admin API listens, if it does.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::addr)
     }
 
     /// A way to end it from another thread.
@@ -127,8 +153,10 @@ impl App {
     /// If the signals can't be listened to.
     pub fn run(self) -> io::Result<End> {
         let watcher = signals::watch(&self.ender, &self.observed)?;
+        notify::notify(notify::READY);
         let end = self.ends.recv().unwrap_or(End::Asked);
         log::info!("ending: {end}");
+        notify::notify(notify::STOPPING);
         self.drain();
         watcher.close();
         Ok(end)
@@ -136,7 +164,10 @@ impl App {
 
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
-        let App { cores, control, engines, observed, timeout_shutdown, .. } = self;
+        let App { cores, control, engines, observed, admin, timeout_shutdown, .. } = self;
+        if let Some(admin) = &admin {
+            admin.ending();
+        }
         let (told, heard) = bounded(cores.handles().len());
         proxy::drain(cores.handles(), &told);
         let deadline = now() + timeout_shutdown;
@@ -154,9 +185,15 @@ impl App {
     }
 }
 
-fn new_world(config: &Config, backlogs: &[Arc<Backlog>]) -> World {
+fn new_world(
+    config: &Config,
+    backlogs: &[Arc<Backlog>],
+    standing: Vec<Problem>,
+    files: Vec<PathBuf>,
+) -> World {
     let engines = config.engines.iter().zip(backlogs).map(|(engine, backlog)| EngineSetup {
         name: engine.name.as_str().into(),
+        url: engine.url.clone(),
         explicit_only: engine.explicit_only,
         backlog: Arc::clone(backlog),
     });
@@ -167,6 +204,8 @@ fn new_world(config: &Config, backlogs: &[Arc<Backlog>]) -> World {
         recreate_wait: config.recreate_wait,
         own_id: docker::own_container_id(),
         endpoints: Registry::new("endpoint", ENDPOINT_LEASES, now),
+        standing,
+        files,
     })
 }
 

@@ -1,6 +1,8 @@
 //! Signals and other ends, as messages.
 
 use super::Observed;
+use crate::limits::LOG_FLUSH;
+use crate::logging;
 use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
@@ -31,21 +33,34 @@ impl fmt::Display for End {
     }
 }
 
-/// Sends an [`End`] for each SIGTERM and SIGINT, and has the access log reopened on SIGUSR1 and SIGHUP, until
-/// the handle is closed.
+/// Sends an [`End`] for the first SIGTERM or SIGINT, until the handle is closed; the second ends the process at
+/// once. SIGUSR1 and SIGHUP reopen the access log.
 pub(super) fn watch(ender: &Sender<End>, observed: &Arc<Observed>) -> io::Result<Handle> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let observed = Arc::clone(observed);
     let handle = signals.handle();
     let ender = ender.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut asked = false;
         for signal in signals.forever() {
-            match signal {
-                SIGUSR1 | SIGHUP => observed.reopen_access_log(),
-                // Full: an end is on its way already.
-                _ => drop(ender.try_send(End::Signal(signal))),
+            if matches!(signal, SIGUSR1 | SIGHUP) {
+                observed.reopen_access_log();
+                continue;
             }
+            if std::mem::replace(&mut asked, true) {
+                cut(signal);
+            }
+            // Full: an end is on its way already.
+            let _ = ender.try_send(End::Signal(signal));
         }
     })?;
     Ok(handle)
+}
+
+/// Ends the process as a shell would say it of one killed by `signal`.
+#[allow(clippy::disallowed_methods)] // to skip the drain is what the second signal asks for
+fn cut(signal: i32) -> ! {
+    log::warn!("{}, the second signal: what is in flight is cut", End::Signal(signal));
+    logging::flush(LOG_FLUSH);
+    std::process::exit(128 + signal)
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+use super::ask::Question;
+use super::completions::Shell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -12,22 +14,33 @@ Usage: tidegate COMMAND [OPTIONS]
 Commands:
   serve                 serve what the engines and the route files say
   check [FILE]          check a configuration and the files it includes
+  routes                ask the running Tidegate what it serves and why, and what it does not
+  problems              ask it what a person should mend
+  healthcheck           ask it whether it answers: exit code 0 or 1
+  reload                tell it to read its configuration again
   demo                  try it without Docker: a fake engine, its containers, the proxy in front
+  completions SHELL     print completions for bash, zsh or fish
   version               print the version
   help                  print this
 
 Options:
-  --config FILE         serve, check: the configuration; else TIDEGATE_CONFIG, else config/config.yml,
+  --config FILE         the configuration; else TIDEGATE_CONFIG, else config/config.yml,
                         else /etc/tidegate/config.yml, else the defaults
   --http-addr ADDR      serve, demo: listen here instead of entrypoint.http_addr (`:80`, `127.0.0.1:8080`)
+  --admin-addr ADDR     routes, problems, healthcheck, reload: ask there instead of at admin.addr
+  --json                routes, problems, reload: print JSON
 
 Environment:
   TIDEGATE_CONFIG       as --config
   TIDEGATE_HTTP_ADDR    as --http-addr; GODOXY_HTTP_ADDR is accepted
+  TIDEGATE_ADMIN_ADDR   where the admin API listens and is asked, or `off`; stands over admin.addr
   DOCKER_HOST           what $DOCKER_HOST stands for in the configuration
-  RUST_LOG              log level and filter, default `info`
+  RUST_LOG              log level and filter (error, warn, info, debug, trace), default `info`
+  NOTIFY_SOCKET         told of READY and STOPPING (sd_notify)
+  LISTEN_FDS            inherited listeners (socket activation)
 
-Exit codes: 0 done, 1 the system or a running part failed, 64 a wrong command line or configuration
+Exit codes: 0 done, 1 the system or a running part failed or nobody answered, 64 a wrong command line or
+configuration, 130 or 143 a second SIGINT or SIGTERM cut the drain short
 ";
 
 /// A parsed command line.
@@ -38,6 +51,8 @@ pub(super) enum Command {
     Serve { file: Option<PathBuf>, http_addr: Option<String> },
     Check { file: Option<PathBuf> },
     Demo { http_addr: Option<String> },
+    Ask { question: Question, file: Option<PathBuf>, admin_addr: Option<String>, json: bool },
+    Completions { shell: Shell },
 }
 
 /// Parses the arguments after the program's name.
@@ -50,27 +65,42 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Str
     let command = text(command)?;
     let mut options = Options::default();
     options.take(args)?;
-    let Options { file, http_addr, positional, help } = options;
-    if help {
+    if options.help {
         return Ok(Command::Help);
     }
+    let ask = |options: &mut Options, question| Command::Ask {
+        question,
+        file: options.file.take(),
+        admin_addr: options.admin_addr.take(),
+        json: question != Question::Healthcheck && std::mem::take(&mut options.json),
+    };
     let parsed = match command.as_str() {
         "help" | "-h" | "--help" => Command::Help,
         "version" | "-V" | "--version" => Command::Version,
-        "serve" => Command::Serve { file: file.clone(), http_addr: http_addr.clone() },
-        "check" => Command::Check { file: file.clone().or_else(|| positional.clone().map(PathBuf::from)) },
-        "demo" => Command::Demo { http_addr: http_addr.clone() },
+        "serve" => Command::Serve { file: options.file.take(), http_addr: options.http_addr.take() },
+        "check" => {
+            let file = options.file.take();
+            Command::Check { file: file.or_else(|| options.positional.take().map(PathBuf::from)) }
+        }
+        "demo" => Command::Demo { http_addr: options.http_addr.take() },
+        "routes" => ask(&mut options, Question::Routes),
+        "problems" => ask(&mut options, Question::Problems),
+        "healthcheck" => ask(&mut options, Question::Healthcheck),
+        "reload" => ask(&mut options, Question::Reload),
+        "completions" => Command::Completions { shell: shell(options.positional.take())? },
         other => return Err(format!("unknown command `{other}`")),
     };
-    let takes_file = matches!(parsed, Command::Serve { .. } | Command::Check { .. });
-    let takes_addr = matches!(parsed, Command::Serve { .. } | Command::Demo { .. });
-    match positional {
-        Some(extra) if command != "check" || file.is_some() => {
-            Err(format!("unexpected argument `{}`", extra.to_string_lossy()))
-        }
-        _ if file.is_some() && !takes_file => Err(format!("`{command}` takes no --config")),
-        _ if http_addr.is_some() && !takes_addr => Err(format!("`{command}` takes no --http-addr")),
-        _ => Ok(parsed),
+    options.refuse_rest(&command)?;
+    Ok(parsed)
+}
+
+fn shell(name: Option<OsString>) -> Result<Shell, String> {
+    match name.as_ref().map(|name| name.to_string_lossy()).as_deref() {
+        Some("bash") => Ok(Shell::Bash),
+        Some("zsh") => Ok(Shell::Zsh),
+        Some("fish") => Ok(Shell::Fish),
+        Some(other) => Err(format!("no completions for `{other}`: bash, zsh or fish")),
+        None => Err("completions for which shell? bash, zsh or fish".into()),
     }
 }
 
@@ -78,6 +108,8 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Str
 struct Options {
     file: Option<PathBuf>,
     http_addr: Option<String>,
+    admin_addr: Option<String>,
+    json: bool,
     positional: Option<OsString>,
     help: bool,
 }
@@ -95,6 +127,8 @@ impl Options {
             match name {
                 "--config" | "-c" => self.file = Some(value(name)?.into()),
                 "--http-addr" => self.http_addr = Some(text(value(name)?)?),
+                "--admin-addr" => self.admin_addr = Some(text(value(name)?)?),
+                "--json" => self.json = true,
                 "--help" | "-h" => self.help = true,
                 _ if name.starts_with('-') && name.len() > 1 => {
                     return Err(format!("unknown option `{name}`"));
@@ -104,6 +138,23 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// What `command` did not take is no option of it.
+    fn refuse_rest(&self, command: &str) -> Result<(), String> {
+        if let Some(extra) = &self.positional {
+            return Err(format!("unexpected argument `{}`", extra.to_string_lossy()));
+        }
+        let rest = [
+            (self.file.is_some(), "--config"),
+            (self.http_addr.is_some(), "--http-addr"),
+            (self.admin_addr.is_some(), "--admin-addr"),
+            (self.json, "--json"),
+        ];
+        match rest.iter().find(|(given, _)| *given) {
+            Some((_, option)) => Err(format!("`{command}` takes no {option}")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -127,6 +178,14 @@ mod tests {
         assert_eq!(parsed("serve --config a.yml --http-addr=:80"), Ok(both));
         assert_eq!(parsed("check a.yml"), Ok(Command::Check { file: Some("a.yml".into()) }));
         assert_eq!(parsed("demo --help"), Ok(Command::Help));
+        let asked = Command::Ask {
+            question: Question::Routes,
+            file: None,
+            admin_addr: Some("127.0.0.1:1".into()),
+            json: true,
+        };
+        assert_eq!(parsed("routes --json --admin-addr 127.0.0.1:1"), Ok(asked));
+        assert_eq!(parsed("completions zsh"), Ok(Command::Completions { shell: Shell::Zsh }));
     }
 
     #[test]
@@ -138,6 +197,10 @@ mod tests {
             ("check a.yml b.yml", "b.yml"),
             ("version --http-addr x", "--http-addr"),
             ("serve --nope", "--nope"),
+            ("serve --json", "--json"),
+            ("healthcheck --json", "--json"),
+            ("completions tcsh", "tcsh"),
+            ("completions", "bash"),
         ] {
             assert!(parsed(line).is_err_and(|error| error.contains(part)), "{line}");
         }

@@ -1,8 +1,12 @@
 //! Commands, help, and what is printed.
 //!
-//! Exit codes: 0 done, 1 the system or a running part failed, 64 a wrong command line or configuration.
+//! Exit codes: 0 done, 1 the system or a running part failed or nobody answered, 64 a wrong command line or
+//! configuration, 130 or 143 a second SIGINT or SIGTERM cut the drain short.
 
 mod args;
+mod ask;
+mod completions;
+mod show;
 
 use crate::app::{App, End};
 use crate::config::{self, FileChoice, Loaded, Sources};
@@ -10,7 +14,9 @@ use crate::error::Problem;
 use crate::limits::{LOG_FLUSH, LOG_QUEUE};
 use crate::{demo, logging};
 use args::Command;
+use ask::Question;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,6 +43,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Command::Check { file } => check(file),
         Command::Serve { file, http_addr } => serve(file, http_addr),
+        Command::Ask { question, file, admin_addr, json } => ask_running(question, file, admin_addr, json),
+        Command::Completions { shell } => {
+            print!("{}", completions::script(shell));
+            ExitCode::SUCCESS
+        }
         Command::Demo { http_addr } => with_log(|| demo(http_addr)),
     }
 }
@@ -47,6 +58,31 @@ fn sources(file: Option<PathBuf>, http_addr: Option<String>) -> Sources<'static>
         None => FileChoice::Search(PathBuf::new()),
     };
     Sources { file, env: &variable, http_addr }
+}
+
+/// Asks where the command line says, else the environment, else the configuration.
+fn ask_running(question: Question, file: Option<PathBuf>, addr: Option<String>, json: bool) -> ExitCode {
+    let addr = match addr {
+        Some(text) => match text.parse::<SocketAddr>() {
+            Ok(addr) if addr.ip().is_loopback() => Some(addr),
+            _ => {
+                eprintln!(
+                    "tidegate: --admin-addr: expected a loopback address such as 127.0.0.1:8888, got `{text}`"
+                );
+                return ExitCode::from(USAGE);
+            }
+        },
+        None => config::admin_addr(&sources(file, None)),
+    };
+    match addr {
+        Some(addr) => ask::ask(question, addr, json),
+        None => {
+            eprintln!(
+                "tidegate: the admin API is off: set `admin.addr`, TIDEGATE_ADMIN_ADDR or --admin-addr"
+            );
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -70,7 +106,7 @@ fn serve(file: Option<PathBuf>, http_addr: Option<String>) -> ExitCode {
 }
 
 fn run(loaded: Loaded) -> ExitCode {
-    let app = match App::start(loaded.config) {
+    let app = match App::start_loaded(loaded) {
         Ok(app) => app,
         Err(error) => {
             log::error!("can't start: {error}");

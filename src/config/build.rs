@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Variables over `entrypoint.http_addr`, the strongest first.
 const HTTP_ADDR: [&str; 2] = ["TIDEGATE_HTTP_ADDR", "GODOXY_HTTP_ADDR"];
 
+/// The variable over `admin.addr`.
+const ADMIN_ADDR: &str = "TIDEGATE_ADMIN_ADDR";
+
 /// The main file's part of the configuration, and its warnings.
 pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<Problem>) {
     let mut warnings = Vec::new();
@@ -45,6 +48,7 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
         timeout_shutdown: duration(root, "timeout_shutdown"),
         recreate_wait: duration(root, "recreate_wait"),
         engines: engines(root, problems, &mut warnings),
+        admin: admin(root),
         file_routes: Vec::new(),
     };
     let said = entrypoint.section("access_log").get("format").filter(|said| said.place != Place::Default);
@@ -93,6 +97,30 @@ fn access_log(section: &Section) -> Option<AccessLog> {
         _ => AccessLogFormat::Combined,
     };
     (path.is_some() || stdout).then_some(AccessLog { path, stdout, format })
+}
+
+/// Where the admin API listens; none if it is off.
+fn admin(root: &Section) -> Option<ListenAddr> {
+    let located = root.section("admin").get("addr")?;
+    match located.value {
+        Value::Leaf(LeafValue::Listen { addr, dual_stack }) => {
+            Some(ListenAddr { addr, dual_stack, place: located.place.clone() })
+        }
+        _ => None,
+    }
+}
+
+/// The environment stands over the file.
+pub(super) fn override_admin_addr(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
+    let Some(text) = (sources.env)(ADMIN_ADDR).filter(|text| !text.trim().is_empty()) else { return };
+    let place = Place::Env { name: ADMIN_ADDR.into() };
+    match leaf::convert(Leaf::Loopback, &text, false) {
+        Ok(LeafValue::Listen { addr, dual_stack }) => {
+            config.admin = Some(ListenAddr { addr, dual_stack, place });
+        }
+        Ok(_) => config.admin = None,
+        Err((message, hint)) => problems.push(Problem { hint, ..Problem::new(place, message) }),
+    }
 }
 
 /// The files under `providers.include`, as written.

@@ -16,6 +16,7 @@ pub(super) enum LeafValue {
     Duration(Duration),
     Text(String),
     Listen { addr: SocketAddr, dual_stack: bool },
+    Off,
     Scheme(Scheme),
     Port(u16),
 }
@@ -40,6 +41,7 @@ pub(super) fn convert(leaf: Leaf, text: &str, plain: bool) -> Result<LeafValue, 
         Leaf::Duration { max } => span_of_time(text, plain, max),
         Leaf::Domain => domain(text, plain),
         Leaf::Listen => listen(text, plain),
+        Leaf::Loopback => loopback(text, plain),
         Leaf::EngineUrl => engine_url(text, plain),
         Leaf::File => file(text, plain),
         Leaf::Word(words) => word(text, plain, words),
@@ -56,6 +58,7 @@ pub(super) fn expected(leaf: Leaf) -> String {
         Leaf::Duration { .. } => "a duration such as `1h30m`, `500ms` or `30` (seconds)".into(),
         Leaf::Domain => "a domain such as `.local`".into(),
         Leaf::Listen => "an address such as `:80`, `127.0.0.1:8080` or `[::1]:80`".into(),
+        Leaf::Loopback => "a loopback address such as `127.0.0.1:8888`, or `off`".into(),
         Leaf::EngineUrl => "a URL such as `unix:///var/run/docker.sock`".into(),
         Leaf::File => "the path of a file".into(),
         Leaf::Word(words) => format!("`{}`", words.join("` or `")),
@@ -175,6 +178,23 @@ fn listen(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
         }
         _ => wrong(leaf, text, plain),
     })
+}
+
+fn loopback(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
+    let leaf = Leaf::Loopback;
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(LeafValue::Off);
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(addr) if addr.ip().is_loopback() => Ok(LeafValue::Listen { addr, dual_stack: false }),
+        Ok(addr) => Err(hinted(leaf, text, plain, format!("did you mean `127.0.0.1:{}`?", addr.port()))),
+        Err(_) => Err(match text.rsplit_once(':').and_then(|(_, port)| decimal(port)) {
+            Some(port) if port <= 65535 => {
+                hinted(leaf, text, plain, format!("did you mean `127.0.0.1:{port}`?"))
+            }
+            _ => wrong(leaf, text, plain),
+        }),
+    }
 }
 
 fn engine_url(text: &str, plain: bool) -> Result<LeafValue, Wrong> {

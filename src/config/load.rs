@@ -8,6 +8,7 @@ use super::types::Config;
 use crate::error::{Place, Problem};
 use crate::limits;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Which file is read.
@@ -69,6 +70,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     }
 }
 
+/// Where the admin API of a Tidegate with this configuration listens; none if it is off. Whatever else is wrong
+/// with the configuration does not matter: the running one may be an earlier.
+pub fn admin_addr(sources: &Sources) -> Option<SocketAddr> {
+    read_all(sources).0.config.admin.map(|admin| admin.addr)
+}
+
 /// Reads the configuration as `load` does, and reports.
 pub fn check(sources: &Sources) -> Check {
     let (loaded, problems) = read_all(sources);
@@ -127,6 +134,7 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<Problem>) {
         *log = path.and_then(Path::parent).unwrap_or(Path::new("")).join(&*log);
     }
     build::override_http_addr(&mut config, sources, &mut decoder.problems);
+    build::override_admin_addr(&mut config, sources, &mut decoder.problems);
     let includes = build::includes(&root);
     let included = open_includes(&includes, &mut files, path, &mut decoder);
     problems.add(decoder.problems, decoder.untold);

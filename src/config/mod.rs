@@ -21,5 +21,5 @@ pub mod labels;
 pub mod schema;
 
 pub use example::example;
-pub use load::{Check, FileChoice, Loaded, Sources, check, load};
+pub use load::{Check, FileChoice, Loaded, Sources, admin_addr, check, load};
 pub use types::{AccessLog, AccessLogFormat, Config, EngineConfig, ListenAddr, OnStaleSocket};

@@ -68,6 +68,8 @@ pub enum Leaf {
     Domain,
     /// An address to listen on.
     Listen,
+    /// A loopback address to listen on, or `off`.
+    Loopback,
     /// The URL of a Docker Engine.
     EngineUrl,
     /// The path of a file, relative to the file that names it.
@@ -125,6 +127,10 @@ pub static ROOT: &[Key] = &[
         ..key("recreate_wait", DURATION)
     },
     Key { meaning: "Where routes come from.", ..key("providers", Kind::Section(PROVIDERS)) },
+    Key {
+        meaning: "What `tidegate routes`, health checks and Prometheus ask.",
+        ..key("admin", Kind::Section(ADMIN))
+    },
     not_yet("acl"),
     not_yet("autocert"),
     not_yet("inbound_mtls_profiles"),
@@ -185,6 +191,15 @@ static ACCESS_LOG: &[Key] = &[
     not_yet("filters"),
     not_yet("fields"),
 ];
+
+static ADMIN: &[Key] = &[Key {
+    default: "127.0.0.1:8888",
+    unit: "loopback address with its port, or off",
+    meaning: "Where the admin API listens. If the address is taken, Tidegate says so and serves without it.",
+    example: "127.0.0.1:8888",
+    env: &["TIDEGATE_ADMIN_ADDR"],
+    ..key("addr", Kind::Leaf(Leaf::Loopback))
+}];
 
 static PROVIDERS: &[Key] = &[
     Key {

@@ -25,6 +25,8 @@ pub struct Config {
     pub recreate_wait: Duration,
     /// `providers.docker`, in the order of the file. The default engine if the key is not there.
     pub engines: Vec<EngineConfig>,
+    /// `admin.addr`: where the admin API listens, always a loopback address; none is `off`.
+    pub admin: Option<ListenAddr>,
     /// The routes of the files under `providers.include`, in their order. `host` and `port` are always
     /// there, their defaults filled in; each alias is there once, compared without case.
     pub file_routes: Vec<route::Settings>,

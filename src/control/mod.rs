@@ -8,8 +8,10 @@
 //! that: a `die` closes its endpoint as soon as it is read.
 
 mod merge;
+mod status;
 mod world;
 
+pub use status::{EngineStatus, Exclusion, RouteStatus, Status, Whereto};
 pub use world::{EngineSetup, World, WorldSetup};
 
 use crate::docker::Report;
@@ -26,6 +28,8 @@ use std::time::{Duration, Instant};
 pub enum Message {
     /// From an engine's supervisor.
     Engine(Report),
+    /// What is served now, and why.
+    Status(Sender<Status>),
     /// Close all endpoints and end.
     Stop,
 }
@@ -46,6 +50,13 @@ impl Mailbox {
         if let Err(SendError(message)) = self.0.send(Message::Engine(report)) {
             log::debug!("control has ended: {message:?} is not heard");
         }
+    }
+
+    /// What is served now, and why; none if the thread does not answer within `patience`. Blocks.
+    pub fn status(&self, patience: Duration) -> Option<Status> {
+        let (asker, answer) = bounded(1);
+        self.0.send_timeout(Message::Status(asker), patience).ok()?;
+        answer.recv_timeout(patience).ok()
     }
 }
 
@@ -93,9 +104,18 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
         };
         let mut stop = false;
         let mut changed = false;
+        let mut unannounced = false;
         for message in first.into_iter().chain(messages.try_iter().take(CONTROL_BATCH)) {
             match message {
                 Message::Engine(report) => changed |= world.apply(report, now()),
+                // Whoever asked may have given up waiting. What was reported before is in the answer.
+                Message::Status(asker) => {
+                    if std::mem::take(&mut changed) {
+                        publisher.publish(world.snapshot(now()));
+                        unannounced = true;
+                    }
+                    drop(asker.try_send(world.status()));
+                }
                 Message::Stop => stop = true,
             }
         }
@@ -106,7 +126,7 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
             publisher.publish(world.snapshot(now()));
             world.published();
         }
-        if changed || !told {
+        if changed || unannounced || !told {
             told = announce();
         }
     }

@@ -10,6 +10,7 @@ use crate::snapshot::{Endpoint, EndpointKey, EndpointRegistry, Route, Run, Snaps
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,16 @@ pub struct WorldSetup {
     /// The id of the container that this process runs in.
     pub own_id: Option<String>,
     pub endpoints: Arc<EndpointRegistry>,
+    /// Problems that no engine reported and that stand as long as this world; logged already.
+    pub standing: Vec<Problem>,
+    /// The files of the configuration, for `Status`.
+    pub files: Vec<PathBuf>,
 }
 
 /// One engine of the configuration.
 pub struct EngineSetup {
     pub name: Arc<str>,
+    pub url: String,
     pub explicit_only: bool,
     /// Its events that are on their way.
     pub backlog: Arc<Backlog>,
@@ -34,46 +40,50 @@ pub struct EngineSetup {
 
 /// The state of the world, stepped by reports.
 pub struct World {
-    setup: WorldSetup,
-    engines: Vec<EngineView>,
+    pub(super) setup: WorldSetup,
+    pub(super) engines: Vec<EngineView>,
     generation: u64,
     endpoints: HashMap<EndpointKey, Endpoint>,
     problems: BTreeSet<Problem>,
+    /// Who serves each alias, as of the last snapshot.
+    pub(super) winners: merge::Winners<Target>,
     shown: BTreeMap<Arc<str>, String>,
     /// Of deaths that are applied and not yet published.
     marks: Vec<Mark>,
 }
 
-struct EngineView {
-    name: Arc<str>,
+pub(super) struct EngineView {
+    pub(super) name: Arc<str>,
     explicit_only: bool,
     backlog: Arc<Backlog>,
-    state: EngineState,
-    reason: String,
+    pub(super) state: EngineState,
+    pub(super) reason: String,
     /// Its supervisor has reported at all.
-    heard: bool,
+    pub(super) heard: bool,
     /// A list was reconciled at least once.
-    listed: bool,
-    containers: BTreeMap<String, Seen>,
+    pub(super) listed: bool,
+    pub(super) containers: BTreeMap<String, Seen>,
     /// Networks of our own container, if we run in one of this engine.
     own_networks: Option<Vec<String>>,
 }
 
-struct Seen {
-    container: Container,
-    discovery: Discovery,
+pub(super) struct Seen {
+    pub(super) container: Container,
+    pub(super) discovery: Discovery,
 }
 
 impl World {
     /// The world before any report.
     pub fn new(setup: WorldSetup) -> World {
         let engines = setup.engines.iter().map(EngineView::new).collect();
+        let problems = setup.standing.iter().cloned().collect();
         World {
             setup,
             engines,
             generation: 0,
             endpoints: HashMap::new(),
-            problems: BTreeSet::new(),
+            problems,
+            winners: BTreeMap::new(),
             shown: BTreeMap::new(),
             marks: Vec::new(),
         }
@@ -129,13 +139,15 @@ impl World {
         self.say_problems(problems);
         self.say_routes(&routes);
         let aliases = routes.keys().cloned().collect();
-        let routes = routes.into_values().map(|(candidate, target)| {
-            let alias = candidate.alias;
-            (alias.to_string(), Arc::new(Route { alias, target }))
+        self.winners = routes;
+        let routes = self.winners.iter().map(|(alias, (_, target))| {
+            let route = Route { alias: Arc::clone(alias), target: target.clone() };
+            (alias.to_string(), Arc::new(route))
         });
+        let table = Table::build(&self.setup.match_domains, routes);
         Snapshot {
             generation: self.generation,
-            table: Table::build(&self.setup.match_domains, routes),
+            table,
             aliases,
             problems: self.problems.len(),
             unknown: self.unknown(),
@@ -164,7 +176,7 @@ impl World {
     fn candidates(&self) -> (Vec<Candidate>, Vec<Problem>) {
         let files = self.setup.file_routes.iter().map(Candidate::of_file);
         let mut candidates: Vec<Candidate> = files.collect();
-        let mut problems = Vec::new();
+        let mut problems = self.setup.standing.clone();
         for (index, engine) in self.engines.iter().enumerate() {
             for seen in engine.containers.values() {
                 problems.extend(seen.discovery.problems.iter().cloned());
@@ -403,7 +415,7 @@ fn networks_of(container: &Container) -> Option<Vec<String>> {
     (!container.host_network).then(|| container.networks.iter().map(|network| network.name.clone()).collect())
 }
 
-fn in_words(state: RunState) -> &'static str {
+pub(super) fn in_words(state: RunState) -> &'static str {
     match state {
         RunState::Created => "created but not started",
         RunState::Running => "running",

@@ -102,6 +102,7 @@ fn config(engine: &DemoEngine, addr: SocketAddr) -> Config {
         timeout_shutdown: Duration::from_secs(5),
         recreate_wait: Duration::from_secs(10),
         engines: vec![engine],
+        admin: None,
         file_routes: Vec::new(),
     }
 }

@@ -71,13 +71,38 @@ impl Error for BindError {
 #[derive(Debug)]
 pub struct BoundListener {
     socket: std::net::TcpListener,
-    claim: Arc<Claim>,
+    /// None for an inherited one: whoever opened it holds the address.
+    claim: Option<Arc<Claim>>,
 }
 
 /// A listening socket on its core.
 pub struct Listener {
     inner: TcpListener,
-    _claim: Arc<Claim>,
+    _claim: Option<Arc<Claim>>,
+}
+
+/// A loopback port of our own, for a server that binds with `SO_REUSEPORT` itself.
+#[derive(Debug)]
+pub struct Reserved {
+    /// The address to bind.
+    pub addr: SocketAddr,
+    /// Bound but not listening: it takes no connection, and keeps the kernel from handing the port out.
+    _socket: std::net::TcpListener,
+    _claim: Claim,
+}
+
+/// Picks a free port of 127.0.0.1 and holds it.
+///
+/// # Errors
+/// See [`BindError`].
+pub fn reserve() -> Result<Reserved, BindError> {
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let failed = |error: io::Error| BindError::Unavailable { addr: any, error };
+    let picked = open(any, false, false).map_err(failed)?;
+    let addr = picked.local_addr().map_err(failed)?;
+    let claim = Claim::new(addr)?;
+    sockopt::set_socket_reuseport(&picked, true).map_err(|e| failed(e.into()))?;
+    Ok(Reserved { addr, _socket: picked, _claim: claim })
 }
 
 /// Binds `copies` sockets to one address, for as many cores. Port 0: the kernel picks one for all.
@@ -100,6 +125,12 @@ pub fn bind(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<Bou
 }
 
 impl BoundListener {
+    /// A listener that another process opened. Its copies share one backlog: each connection wakes every core that
+    /// has one, and the first takes it.
+    pub fn inherited(socket: std::net::TcpListener) -> BoundListener {
+        BoundListener { socket, claim: None }
+    }
+
     /// The address, with the port that was picked.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
@@ -180,7 +211,7 @@ fn bind_once(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<Bo
     for _ in 0..copies.max(1) {
         let socket = open(addr, dual_stack, true).map_err(|e| failed(e, addr))?;
         rustix::net::listen(&socket, limits::LISTEN_BACKLOG).map_err(|e| failed(e.into(), addr))?;
-        listeners.push(BoundListener { socket, claim: claim.clone() });
+        listeners.push(BoundListener { socket, claim: Some(claim.clone()) });
     }
     Ok(listeners)
 }

@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
 pub mod fake;
-pub mod program;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -38,6 +37,7 @@ pub fn config(routes: &[(&str, SocketAddr)]) -> Config {
         timeout_shutdown: Duration::from_secs(5),
         recreate_wait: Duration::from_secs(10),
         engines: Vec::new(),
+        admin: None,
         file_routes: routes.iter().map(settings).collect(),
     }
 }
@@ -54,10 +54,18 @@ pub fn config_with_engine(socket: &Path) -> Config {
     Config { engines: vec![engine], ..config(&[]) }
 }
 
+/// The same with an admin API on a free port of the loopback.
+pub fn with_admin(config: Config) -> Config {
+    let admin = ListenAddr { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false, place: Place::Default };
+    Config { admin: Some(admin), ..config }
+}
+
 /// A Tidegate that serves in this process until it is dropped.
 pub struct Proxy {
     pub addr: SocketAddr,
     pub observed: Arc<Observed>,
+    /// Where the admin API listens, if the configuration has one.
+    pub admin: Option<SocketAddr>,
     ender: crossbeam_channel::Sender<End>,
     thread: Option<JoinHandle<io::Result<End>>>,
 }
@@ -66,9 +74,9 @@ impl Proxy {
     pub fn start(config: Config) -> Proxy {
         let _ = tidegate::logging::init(4096);
         let app = App::start(config).unwrap_or_else(|error| panic!("tidegate does not start: {error}"));
-        let (addr, ender, observed) = (app.addrs()[0], app.ender(), app.observed());
+        let (addr, admin, ender, observed) = (app.addrs()[0], app.admin_addr(), app.ender(), app.observed());
         let thread = Some(std::thread::spawn(move || app.run()));
-        Proxy { addr, observed, ender, thread }
+        Proxy { addr, observed, admin, ender, thread }
     }
 
     /// With one route `app` to `backend`.

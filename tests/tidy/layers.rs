@@ -50,7 +50,9 @@ pub const HOMES: &[(&str, &[&str])] = &[
     ("saphyr_parser", &["config"]),
     ("serde_yaml", &["config"]),
     ("corosensei", &["runtime"]),
-    ("ureq", &["docker"]),
+    ("ureq", &["docker", "cli"]),
+    ("may", &["admin"]),
+    ("may_minihttp", &["admin"]),
 ];
 
 /// Modules with `unsafe` code; `runtime` relaxes the crate's `deny` with a reason.

@@ -1,21 +1,62 @@
-//! The program itself, as a child of the test.
-#![allow(dead_code)] // each test binary uses a part
-#![allow(clippy::disallowed_methods)] // tests block, and measure deadlines
+//! What the tests of the program share: starting it, its lines, its end.
+#![allow(dead_code)] // each test binary uses its part
+#![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
-use super::DEADLINE;
+use crate::common::fake::Dir;
+use crate::common::{self, Client, DEADLINE};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-/// The program, with an environment that says nothing.
 pub fn tidegate() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     for name in ["TIDEGATE_CONFIG", "TIDEGATE_HTTP_ADDR", "GODOXY_HTTP_ADDR", "DOCKER_HOST", "RUST_LOG"] {
         command.env_remove(name);
     }
+    // Its default is one port, and tests run at once.
+    command.env("TIDEGATE_ADMIN_ADDR", "off");
     command
+}
+
+pub fn run(args: &[&str]) -> Output {
+    tidegate().args(args).stdin(Stdio::null()).output().expect("tidegate runs")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A directory for one test's configuration.
+pub struct Home(Dir);
+
+impl Home {
+    pub fn new() -> Home {
+        Home(Dir::new())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0.0
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A configuration whose engine does not exist, with one route.
+    pub fn config(&self, extra: &str, route: SocketAddr) -> PathBuf {
+        self.write("routes.yml", &format!("app:\n  host: {}\n  port: {}\n", route.ip(), route.port()));
+        let socket = self.0.socket();
+        let engine = format!(
+            "providers:\n  docker:\n    local: unix://{}\n  include: [routes.yml]\n",
+            socket.display()
+        );
+        self.write("config.yml", &format!("{engine}{extra}"))
+    }
 }
 
 /// A running `tidegate`; ended when dropped.
@@ -25,9 +66,12 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Running {
-        let mut child =
-            command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    pub fn start(command: Command) -> Running {
+        Running::start_with(command, Stdio::null())
+    }
+
+    pub fn start_with(mut command: Command, stdin: Stdio) -> Running {
+        let mut child = command.stdin(stdin).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         for pipe in [child.stderr.take().map(boxed), child.stdout.take().map(boxed)].into_iter().flatten() {
             let sender = sender.clone();
@@ -75,7 +119,7 @@ impl Running {
     }
 }
 
-fn boxed(pipe: impl Read + Send + 'static) -> Box<dyn Read + Send> {
+pub fn boxed(pipe: impl Read + Send + 'static) -> Box<dyn Read + Send> {
     Box::new(pipe)
 }
 
@@ -84,4 +128,16 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub fn get(addr: SocketAddr, host: &str) -> common::Response {
+    let mut client = Client::connect(addr);
+    client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+    client.response()
+}
+
+pub fn serve(config: &Path) -> Command {
+    let mut command = tidegate();
+    command.arg("serve").arg("--config").arg(config);
+    command
 }
