@@ -66,11 +66,23 @@ pub fn write_forward_request(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward
         Body::Length(length) => write::content_length(out, length),
         Body::Chunked => out.extend_from_slice(write::CHUNKED),
     }
+    write_upgrade(out, req);
     if !has_request_id && is_token(fwd.request_id.as_bytes()) {
         write::field(out, b"X-Request-Id", fwd.request_id.as_bytes());
     }
     write_client(out, req, fwd);
     out.extend_from_slice(b"\r\n");
+}
+
+/// The protocols that the client wants to change to, as our own wish on this connection (RFC 9110 §7.8).
+fn write_upgrade(out: &mut Vec<u8>, req: &Request<'_>) {
+    for (i, protocol) in req.protocols().enumerate() {
+        out.extend_from_slice(if i == 0 { b"Upgrade: " } else { b", " });
+        out.extend_from_slice(protocol);
+    }
+    if req.protocols().next().is_some() {
+        out.extend_from_slice(b"\r\nConnection: Upgrade\r\n");
+    }
 }
 
 /// What we say about the client and its request.
@@ -173,6 +185,12 @@ pub fn write_forward_response(
         ResponseFraming::ChunkedOut => out.extend_from_slice(write::CHUNKED),
         ResponseFraming::Length(length) => write::content_length(out, length),
         ResponseFraming::None | ResponseFraming::Close => {}
+    }
+    if resp.status == 101 {
+        for field in resp.fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"upgrade")) {
+            write::field(out, b"Upgrade", field.value);
+        }
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
     }
     if !resp.is_interim() {
         match (keep_alive && how != ResponseFraming::Close, client_version) {

@@ -4,8 +4,8 @@
 //! caller reuses. Whatever could be read in two ways is refused, also where the RFCs would tolerate it: what
 //! an upstream sees must be the one request that was looked up and checked here.
 //!
-//! - [`head_complete`] finds the end of a head that trickles in, [`parse_request`] and [`parse_response`]
-//!   read it, [`parse_host`] splits a host name;
+//! - [`head_complete`] finds the end of a head that trickles in, [`parse_request`], [`parse_response`] and
+//!   [`parse_answer`] read it, [`parse_host`] splits a host name;
 //! - [`ChunkDecoder`] reads chunked bodies, [`write_chunk_head`] writes them;
 //! - [`write_forward_request`] and [`write_forward_response`] write the heads that go on;
 //! - [`write_answer`] writes the answers that are our own.
@@ -36,6 +36,6 @@ pub use head::{Field, Version, head_complete};
 pub use host::{HostParts, parse_host};
 pub use method::Method;
 pub use request::{Body, Reject, Request, parse_request};
-pub use response::{BadResponse, Response, ResponseBody, parse_response};
+pub use response::{BadResponse, Response, ResponseBody, parse_answer, parse_response};
 pub use status::status_text;
 pub use target::Target;

@@ -2,9 +2,9 @@
 
 use super::connection::Client;
 use super::core::Core;
+use super::watch::Watched;
 use crate::http::{CHUNK_END, ChunkDecoder, LAST_CHUNK, ResponseBody, ResponseFraming, write_chunk_head};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, RESPONSE_BODY_TIMEOUT};
-use crate::net::Stream;
 use crate::runtime;
 use std::io;
 
@@ -22,7 +22,7 @@ pub(super) enum End {
 /// Sends `out` (the head, already written) and the body whose first bytes are `buffered`.
 pub(super) fn transfer(
     client: &Client,
-    upstream: &Stream,
+    upstream: &Watched<'_>,
     body: ResponseBody,
     framing: ResponseFraming,
     out: Vec<u8>,
@@ -39,6 +39,7 @@ pub(super) fn transfer(
     let Sender { out, .. } = sender;
     client.core.recycle(out);
     match end {
+        _ if upstream.client_has_gone() => End::ClientGone,
         Ok(clean) => End::Complete { clean },
         Err(end) => end,
     }
@@ -84,7 +85,7 @@ impl Sender<'_> {
     }
 }
 
-fn length_body(sender: &mut Sender<'_>, up: &Stream, length: u64, buffered: &[u8]) -> Result<bool, End> {
+fn length_body(sender: &mut Sender<'_>, up: &Watched<'_>, length: u64, buffered: &[u8]) -> Result<bool, End> {
     let take = usize::try_from(length).unwrap_or(usize::MAX).min(buffered.len());
     sender.data(&buffered[..take])?;
     let clean = take == buffered.len();
@@ -103,7 +104,7 @@ fn length_body(sender: &mut Sender<'_>, up: &Stream, length: u64, buffered: &[u8
     Ok(clean)
 }
 
-fn chunked_body(sender: &mut Sender<'_>, up: &Stream, buffered: &[u8]) -> Result<bool, End> {
+fn chunked_body(sender: &mut Sender<'_>, up: &Watched<'_>, buffered: &[u8]) -> Result<bool, End> {
     let mut decoder = ChunkDecoder::new();
     if let Some(clean) = decode(sender, &mut decoder, buffered)? {
         return Ok(clean);
@@ -135,7 +136,7 @@ fn decode(sender: &mut Sender<'_>, decoder: &mut ChunkDecoder, input: &[u8]) -> 
     Ok(None)
 }
 
-fn until_close(sender: &mut Sender<'_>, up: &Stream, buffered: &[u8]) -> Result<bool, End> {
+fn until_close(sender: &mut Sender<'_>, up: &Watched<'_>, buffered: &[u8]) -> Result<bool, End> {
     sender.data(buffered)?;
     let mut buffer = BodyBuffer::new(&sender.client.core);
     loop {
@@ -160,9 +161,9 @@ impl<'c> BodyBuffer<'c> {
         BodyBuffer { core, bytes: core.buffer() }
     }
 
-    fn read(&mut self, from: &Stream, at_most: usize) -> io::Result<&[u8]> {
+    fn read(&mut self, from: &Watched<'_>, at_most: usize) -> io::Result<&[u8]> {
         self.bytes.resize(BODY_BUFFER_BYTES, 0);
-        let n = from.read(&mut self.bytes[..at_most], Some(runtime::now() + RESPONSE_BODY_TIMEOUT))?;
+        let n = from.read(&mut self.bytes[..at_most], runtime::now() + RESPONSE_BODY_TIMEOUT)?;
         Ok(&self.bytes[..n])
     }
 }

@@ -5,8 +5,10 @@ use super::connection::Client;
 use super::core::RequestId;
 use super::download::{self, End};
 use super::reach::{self, Reached, Unreached};
+use super::tunnel;
 use super::upload::{State, Upload};
-use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
+use super::watch::Watched;
+use crate::http::{self, Body, Forward, Request, Response, ResponseFraming, Version};
 use crate::limits::{
     BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT,
 };
@@ -72,10 +74,6 @@ fn not_served(client: &Client, request: &Request<'_>) -> Option<Own> {
     if http::is_loop(request, &client.core.shared.instance) {
         return Some(Own::new(508, "the request has come back to this Tidegate: its route leads to itself"));
     }
-    if let Some(protocol) = request.upgrade {
-        let protocol = String::from_utf8_lossy(protocol);
-        return Some(Own::new(501, format!("Upgrade to `{protocol}` is not supported yet")));
-    }
     None
 }
 
@@ -109,11 +107,16 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     sent.abandon();
     drop(in_flight);
     let (uploaded, next) = sent.finish();
-    if keep_upstream
-        && uploaded
-        && let Ok(stream) = Rc::try_unwrap(upstream)
-    {
-        client.core.upstreams.put_back(key, stream, runtime::now());
+    // Err: the upload's coroutine still drains the client.
+    if let Ok(stream) = Rc::try_unwrap(upstream) {
+        match end {
+            End::Complete { .. } if keep_upstream && uploaded => {
+                client.core.upstreams.put_back(key, stream, runtime::now());
+            }
+            // It may take no more bytes: an end behind them would never arrive.
+            End::Cut => stream.reset(),
+            End::Complete { .. } | End::ClientGone => {}
+        }
     }
     let after = match end {
         End::Complete { .. } if keep_client && uploaded => After::KeepAlive,
@@ -214,33 +217,76 @@ type Answered = (End, bool, bool);
 fn respond(
     client: &Client,
     request: &Request<'_>,
-    upstream: &Stream,
+    upstream: &Rc<Stream>,
     sent: &Sent,
     buffer: &mut Vec<u8>,
     repeatable: bool,
 ) -> Result<Answered, Result<Outcome, State>> {
+    let watched = Watched::new(client, upstream);
     let mut interim = 0;
     loop {
-        let response = match http::parse_response(buffer, &request.method) {
+        let response = match http::parse_answer(buffer, request) {
             Ok(Some(response)) => response,
             Ok(None) if buffer.len() > RESPONSE_HEAD_BYTES => return bad("the answer's head is too large"),
             Ok(None) => {
-                receive_head(upstream, sent, buffer, repeatable)?;
+                receive_head(&watched, sent, buffer, repeatable)?;
                 continue;
             }
             Err(error) => return bad(error.0),
         };
-        if (100..200).contains(&response.status) {
+        if response.status == 101 {
+            // What ends a tunnel is its own affair.
+            drop(watched);
+            return Ok((switch(client, request, upstream, sent, &response, buffer), false, false));
+        }
+        if response.is_interim() {
             let head_len = response.head_len;
             interim += 1;
-            if response.status == 101 || interim > INTERIM_RESPONSES {
-                return bad("an interim answer that was not asked for, or too many of them");
+            if interim > INTERIM_RESPONSES {
+                return bad("too many interim answers");
             }
+            pass_interim(client, request, &response)?;
             buffer.drain(..head_len);
             continue;
         }
-        return Ok(pass_on(client, request, upstream, sent, &response, &buffer[response.head_len..]));
+        return Ok(pass_on(client, request, &watched, sent, &response, &buffer[response.head_len..]));
     }
+}
+
+/// Passes an interim answer on (RFC 9110 §15.2): not to an HTTP/1.0 client, and no second 100 to one that
+/// asked for it and got ours.
+fn pass_interim(
+    client: &Client,
+    request: &Request<'_>,
+    response: &Response<'_>,
+) -> Result<(), Result<Outcome, State>> {
+    if request.version == Version::Http10 || (response.status == 100 && request.expect_continue) {
+        return Ok(());
+    }
+    let mut out = client.core.buffer();
+    http::write_forward_response(&mut out, response, ResponseFraming::None, true, request.version);
+    let sent = client.stream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
+    client.core.recycle(out);
+    sent.map_err(|_| Err(State::ClientGone))
+}
+
+/// Passes the 101 on and tunnels until both sides have ended.
+fn switch(
+    client: &Client,
+    request: &Request<'_>,
+    upstream: &Rc<Stream>,
+    sent: &Sent,
+    response: &Response<'_>,
+    buffer: &[u8],
+) -> End {
+    let mut to_client = Vec::new();
+    http::write_forward_response(&mut to_client, response, ResponseFraming::None, true, request.version);
+    to_client.extend_from_slice(&buffer[response.head_len..]);
+    let to_upstream = match sent {
+        Sent::Whole(rest) => rest.clone(),
+        Sent::Going(_) => Vec::new(),
+    };
+    tunnel::run(client, upstream, to_client, to_upstream)
 }
 
 fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
@@ -248,19 +294,20 @@ fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
 }
 
 fn receive_head(
-    upstream: &Stream,
+    upstream: &Watched<'_>,
     sent: &Sent,
     buffer: &mut Vec<u8>,
     repeatable: bool,
 ) -> Result<(), Result<Outcome, State>> {
     let held = buffer.len();
     buffer.resize(held + BODY_BUFFER_BYTES, 0);
-    let read = upstream.read(&mut buffer[held..], Some(runtime::now() + RESPONSE_HEADER_TIMEOUT));
+    let read = upstream.read(&mut buffer[held..], runtime::now() + RESPONSE_HEADER_TIMEOUT);
     buffer.truncate(held + *read.as_ref().unwrap_or(&0));
     let state = sent.state();
     let own = |status, reason: String| Err(Ok(Outcome::Own(Own::new(status, reason))));
     match read {
         Ok(1..) => Ok(()),
+        _ if upstream.client_has_gone() => Err(Err(State::ClientGone)),
         _ if matches!(state, State::ClientBad(_) | State::ClientGone) => Err(Err(state)),
         Ok(0) | Err(_) if repeatable && held == 0 && !timed_out(&read) => Err(Ok(Outcome::NothingHeard)),
         Ok(_) => own(502, "the service closed the connection before its answer was complete".into()),
@@ -284,7 +331,7 @@ fn timed_out(read: &io::Result<usize>) -> bool {
 fn pass_on(
     client: &Client,
     request: &Request<'_>,
-    upstream: &Stream,
+    upstream: &Watched<'_>,
     sent: &Sent,
     response: &Response<'_>,
     buffered: &[u8],

@@ -14,7 +14,9 @@ mod core;
 mod download;
 mod exchange;
 mod reach;
+mod tunnel;
 mod upload;
+mod watch;
 
 use crate::limits::CORE_TICK;
 use crate::net::BoundListener;

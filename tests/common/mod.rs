@@ -278,6 +278,11 @@ impl Client {
     }
 }
 
+/// Cuts a connection with RST.
+pub fn reset(client: Client) {
+    rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
+}
+
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
@@ -388,6 +393,25 @@ impl BackendConn {
 
     pub fn close(self) {
         let _ = self.client.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the sending side.
+    pub fn half_close(&mut self) {
+        self.client.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Cuts the connection.
+    pub fn reset(self) {
+        reset(self.client);
+    }
+
+    /// Waits, without reading, until the proxy has closed its side; false if it doesn't within [`DEADLINE`].
+    pub fn peer_closes(&mut self) -> bool {
+        let fd = std::os::fd::AsFd::as_fd(&self.client.stream);
+        let wanted = rustix::event::PollFlags::RDHUP;
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, wanted)];
+        let timeout = rustix::event::Timespec { tv_sec: DEADLINE.as_secs() as i64 / 2, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
     }
 }
 
