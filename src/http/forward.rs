@@ -44,8 +44,8 @@ pub fn is_loop(req: &Request<'_>, instance: &str) -> bool {
 /// sent it, the client's end-to-end fields in their order, the body's framing, and what we say about the
 /// client.
 ///
-/// Left out: what `Connection` names and the other hop-by-hop fields, `Expect`, trailers' announcement,
-/// every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` of the client. The head asks for a kept connection.
+/// Left out: what `Connection` names and the other hop-by-hop fields but our own wish for another protocol or
+/// for trailers, `Expect`, every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` of the client. The head asks for a kept connection.
 pub fn write_forward_request(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
     let path_and_query = req.target.path_and_query();
     out.extend_from_slice(req.method.as_bytes());
@@ -66,7 +66,7 @@ pub fn write_forward_request(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward
         Body::Length(length) => write::content_length(out, length),
         Body::Chunked => out.extend_from_slice(write::CHUNKED),
     }
-    write_upgrade(out, req);
+    write_hop(out, req);
     if !has_request_id && is_token(fwd.request_id.as_bytes()) {
         write::field(out, b"X-Request-Id", fwd.request_id.as_bytes());
     }
@@ -74,14 +74,37 @@ pub fn write_forward_request(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward
     out.extend_from_slice(b"\r\n");
 }
 
-/// The protocols that the client wants to change to, as our own wish on this connection (RFC 9110 §7.8).
-fn write_upgrade(out: &mut Vec<u8>, req: &Request<'_>) {
+/// What the client wants of this hop, as our own wish on the next: another protocol (RFC 9110 §7.8),
+/// trailers (§10.1.4), and which trailers it will send itself (§6.6.2).
+fn write_hop(out: &mut Vec<u8>, req: &Request<'_>) {
+    if req.body == Body::Chunked {
+        write_announced(out, &req.fields);
+    }
+    let te = req.fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"te"));
+    let trailers = te.flat_map(|f| list(f.value)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     for (i, protocol) in req.protocols().enumerate() {
         out.extend_from_slice(if i == 0 { b"Upgrade: " } else { b", " });
         out.extend_from_slice(protocol);
     }
-    if req.protocols().next().is_some() {
-        out.extend_from_slice(b"\r\nConnection: Upgrade\r\n");
+    let upgrade = req.protocols().next().is_some();
+    if upgrade {
+        out.extend_from_slice(b"\r\n");
+    }
+    if trailers {
+        write::field(out, b"TE", b"trailers");
+    }
+    match (trailers, upgrade) {
+        (true, true) => write::field(out, b"Connection", b"TE, Upgrade"),
+        (true, false) => write::field(out, b"Connection", b"TE"),
+        (false, true) => write::field(out, b"Connection", b"Upgrade"),
+        (false, false) => {}
+    }
+}
+
+/// The announcement of the trailers that follow a chunked body.
+fn write_announced(out: &mut Vec<u8>, fields: &[Field<'_>]) {
+    for field in fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"trailer")) {
+        write::field(out, b"Trailer", field.value);
     }
 }
 
@@ -182,7 +205,12 @@ pub fn write_forward_response(
         }
     }
     match how {
-        ResponseFraming::ChunkedOut => out.extend_from_slice(write::CHUNKED),
+        ResponseFraming::ChunkedOut => {
+            if resp.body == ResponseBody::Chunked {
+                write_announced(out, &resp.fields);
+            }
+            out.extend_from_slice(write::CHUNKED);
+        }
         ResponseFraming::Length(length) => write::content_length(out, length),
         ResponseFraming::None | ResponseFraming::Close => {}
     }

@@ -28,6 +28,7 @@ mod write;
 pub use answer::{Answer, write_answer};
 pub use chunked::{
     CHUNK_END, ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, write_chunk, write_chunk_head,
+    write_last_chunk,
 };
 pub use forward::{
     CONTINUE, Forward, ResponseFraming, is_loop, write_forward_request, write_forward_response,

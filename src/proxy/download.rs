@@ -3,7 +3,9 @@
 use super::connection::Client;
 use super::core::Core;
 use super::watch::Watched;
-use crate::http::{CHUNK_END, ChunkDecoder, LAST_CHUNK, ResponseBody, ResponseFraming, write_chunk_head};
+use crate::http::{
+    CHUNK_END, ChunkDecoder, ResponseBody, ResponseFraming, write_chunk_head, write_last_chunk,
+};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, RESPONSE_BODY_TIMEOUT};
 use crate::runtime;
 use std::io;
@@ -28,7 +30,8 @@ pub(super) fn transfer(
     out: Vec<u8>,
     buffered: &[u8],
 ) -> End {
-    let mut sender = Sender { client, out, chunked: framing == ResponseFraming::ChunkedOut };
+    let mut sender =
+        Sender { client, out, chunked: framing == ResponseFraming::ChunkedOut, trailers: Vec::new() };
     let end = match body {
         ResponseBody::None => Ok(buffered.is_empty()),
         ResponseBody::Length(length) => length_body(&mut sender, upstream, length, buffered),
@@ -50,6 +53,8 @@ struct Sender<'c> {
     client: &'c Client,
     out: Vec<u8>,
     chunked: bool,
+    /// The upstream's, once its last chunk is read.
+    trailers: Vec<u8>,
 }
 
 impl Sender<'_> {
@@ -79,7 +84,7 @@ impl Sender<'_> {
 
     fn finish(&mut self) -> Result<(), End> {
         if self.chunked {
-            self.out.extend_from_slice(LAST_CHUNK);
+            write_last_chunk(&mut self.out, &self.trailers);
         }
         self.flush()
     }
@@ -130,6 +135,7 @@ fn decode(sender: &mut Sender<'_>, decoder: &mut ChunkDecoder, input: &[u8]) -> 
         sender.data(&input[at..][step.data.clone()])?;
         at += step.consumed;
         if step.done {
+            sender.trailers.extend_from_slice(decoder.trailers());
             return Ok(Some(at == input.len()));
         }
     }

@@ -6,7 +6,7 @@
 //!      └──the upstream takes no more──► UpstreamGone (what the client still sends is read and dropped)
 //! ```
 
-use crate::http::{Body, CHUNK_END, ChunkDecoder, LAST_CHUNK, write_chunk_head};
+use crate::http::{Body, CHUNK_END, ChunkDecoder, write_chunk_head, write_last_chunk};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
 use crate::net::Stream;
 use crate::runtime::{self, Shutdown};
@@ -132,7 +132,9 @@ impl Upload {
                 }
                 at += step.consumed;
                 if step.done {
-                    self.forward(&[LAST_CHUNK])?;
+                    let mut last = Vec::new();
+                    write_last_chunk(&mut last, decoder.trailers());
+                    self.forward(&[&last])?;
                     return Ok(buffer.split_off(at));
                 }
             }
