@@ -76,6 +76,12 @@ pub const BUFFERS_KEPT: usize = 32;
 /// usual descriptor limit of 20,000 with one upstream connection each, and below vm.max_map_count
 /// (two mappings a stack).
 pub const CONNECTIONS: usize = 10_000;
+/// Connections of one client address (of IPv6: one /64) at once, all cores together: a household behind one
+/// address stays far below, one client alone can't take them all.
+pub const CONNECTIONS_PER_CLIENT: u32 = 1_000;
+/// Between two looks of a request whose endpoint has as many connections as `max_conns_per_host` allows: the
+/// one that ends may be another core's.
+pub const BUSY_RETRY: Duration = Duration::from_millis(25);
 /// Descriptors of one connection in work: the client's and the upstream's.
 pub const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 /// Descriptors for all else: listeners, pollers, engines, idle upstream connections, files.

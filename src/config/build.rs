@@ -8,7 +8,7 @@ use super::schema::Leaf;
 use super::types::{Config, EngineConfig, ListenAddr, OnStaleSocket};
 use crate::error::{Place, Problem};
 use crate::limits;
-use crate::route::{Scheme, Settings};
+use crate::route::{Entrypoint, Scheme, Settings, Timeouts};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -41,12 +41,39 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
             _ => None,
         },
         match_domains: root.list("match_domains").iter().filter_map(text).map(str::to_string).collect(),
+        entrypoint: clients(entrypoint),
         timeout_shutdown: duration(root, "timeout_shutdown"),
         recreate_wait: duration(root, "recreate_wait"),
         engines: engines(root, problems, &mut warnings),
         file_routes: Vec::new(),
     };
     (config, warnings)
+}
+
+fn clients(entrypoint: &Section) -> Entrypoint {
+    let timeouts = entrypoint.section("timeouts");
+    let defaults = Entrypoint::default();
+    Entrypoint {
+        timeouts: Timeouts {
+            header: duration(timeouts, "header"),
+            idle: duration(timeouts, "idle"),
+            connect: duration(timeouts, "connect"),
+            response_header: duration(timeouts, "response_header"),
+            body: duration(timeouts, "body"),
+            response_body: duration(timeouts, "response_body"),
+        },
+        max_conns_per_client: entrypoint
+            .leaf("max_conns_per_client")
+            .and_then(count)
+            .unwrap_or(defaults.max_conns_per_client),
+    }
+}
+
+fn count(value: &LeafValue) -> Option<u32> {
+    match value {
+        LeafValue::Integer(number) => u32::try_from(*number).ok(),
+        _ => None,
+    }
 }
 
 /// The command line stands over the environment, the environment over the file.
@@ -111,9 +138,9 @@ impl Routes {
 /// A route of a file, its defaults filled in.
 fn settings(alias: &str, fields: &Section, place: Place) -> Settings {
     let mut settings = Settings::new(alias, place);
-    for field in ["scheme", "host", "port"] {
-        if let Some(value) = fields.leaf(field) {
-            set(&mut settings, field, value);
+    for field in super::schema::ROUTE {
+        if let Some(value) = fields.leaf(field.name) {
+            set(&mut settings, field.name, value);
         }
     }
     let usual = if settings.scheme == Some(Scheme::Https) { 443 } else { 80 };
@@ -127,6 +154,15 @@ pub(super) fn set(settings: &mut Settings, field: &str, value: &LeafValue) {
         ("scheme", LeafValue::Scheme(scheme)) => settings.scheme = Some(*scheme),
         ("host", LeafValue::Text(host)) => settings.host = Some(host.clone()),
         ("port", LeafValue::Port(port)) => settings.port = Some(*port),
+        ("connect_timeout", LeafValue::Duration(time)) => settings.tuning.connect_timeout = Some(*time),
+        ("response_header_timeout", LeafValue::Duration(time)) => {
+            settings.tuning.response_header_timeout = Some(*time);
+        }
+        ("body_timeout", LeafValue::Duration(time)) => settings.tuning.body_timeout = Some(*time),
+        ("response_body_timeout", LeafValue::Duration(time)) => {
+            settings.tuning.response_body_timeout = Some(*time);
+        }
+        ("max_conns_per_host", value) => settings.tuning.max_conns_per_host = count(value),
         _ => {}
     }
 }

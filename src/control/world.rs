@@ -19,6 +19,7 @@ pub struct WorldSetup {
     pub file_routes: Vec<route::Settings>,
     pub match_domains: Vec<String>,
     pub recreate_wait: Duration,
+    pub entrypoint: Arc<route::Entrypoint>,
     /// The id of the container that this process runs in.
     pub own_id: Option<String>,
     pub endpoints: Arc<EndpointRegistry>,
@@ -121,9 +122,11 @@ impl World {
         self.endpoints = endpoints;
         self.say_problems(problems);
         self.say_routes(&routes);
+        let timeouts = self.setup.entrypoint.timeouts;
         let routes = routes.into_values().map(|(candidate, target)| {
-            let alias = candidate.alias;
-            (alias.to_string(), Arc::new(Route { alias, target }))
+            let Candidate { alias, tuning, .. } = candidate;
+            let (timeouts, max_conns) = (timeouts.tuned(&tuning), tuning.max_conns_per_host);
+            (alias.to_string(), Arc::new(Route { alias, target, timeouts, max_conns }))
         });
         Snapshot {
             generation: self.generation,
@@ -133,6 +136,7 @@ impl World {
             open_keys,
             held,
             recreate_wait: self.setup.recreate_wait,
+            entrypoint: Arc::clone(&self.setup.entrypoint),
         }
     }
 
@@ -205,7 +209,8 @@ impl World {
         // Err: the same run was closed before and its last requests are still out. Not to be had again.
         let entry = self.setup.endpoints.entry(key, || Ok::<Run, Infallible>(Run { seen })).ok()?;
         let addr = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        Some(Endpoint { entry, host: host.into(), port, addr, seen })
+        let busy = known.map_or_else(Arc::default, |endpoint| Arc::clone(&endpoint.busy));
+        Some(Endpoint { entry, host: host.into(), port, addr, seen, busy })
     }
 
     fn close_unused(&self, used: &HashMap<EndpointKey, Endpoint>) {

@@ -12,7 +12,7 @@ use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
 use crate::http;
-use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
+use crate::limits::REQUEST_HEAD_BYTES;
 use crate::metrics::CONNECTIONS_REFUSED;
 use crate::net::{BoundListener, Stream};
 use crate::runtime::{self, Wake};
@@ -41,22 +41,26 @@ pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
 }
 
 fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
-    let Some(admitted) = core.shared.admit() else {
-        let refused = CONNECTIONS_REFUSED.add();
-        if refused.is_power_of_two() {
-            log::warn!("too many connections: {refused} refused so far with 503");
+    let entrypoint = core.entrypoint();
+    let admitted = match core.shared.admit(peer.ip(), entrypoint.max_conns_per_client) {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            let refused = CONNECTIONS_REFUSED.add();
+            if refused.is_power_of_two() {
+                log::warn!("{peer}: {reason}: {refused} refused so far with 503");
+            }
+            return refuse(core, stream, reason);
         }
-        return refuse(core, stream);
     };
     let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, admitted };
-    idle(client, Vec::new(), runtime::now() + HEADER_TIMEOUT);
+    idle(client, Vec::new(), runtime::now() + entrypoint.timeouts.header);
 }
 
 /// Answers 503 from the core's own stack: the answer fits the socket's buffer or is lost.
-fn refuse(core: &Rc<Core>, stream: Stream) {
+fn refuse(core: &Rc<Core>, stream: Stream, reason: &str) {
     let mut out = core.buffer();
     let id = core.request_id();
-    answer::overloaded(&mut out, id.as_str());
+    answer::overloaded(&mut out, id.as_str(), reason);
     stream.try_write(&out).ok();
     core.recycle(out);
     stream.linger_close();
@@ -103,7 +107,8 @@ fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
         }
     }
     // The head's time starts with its first byte.
-    let deadline = if first { deadline.min(runtime::now() + HEADER_TIMEOUT) } else { deadline };
+    let timeout = client.core.entrypoint().timeouts.header;
+    let deadline = if first { deadline.min(runtime::now() + timeout) } else { deadline };
     idle(client, partial, deadline);
 }
 
@@ -135,7 +140,8 @@ fn serve(client: Client, mut head: Vec<u8>) {
             break;
         }
     }
-    let timeout = if head.is_empty() { IDLE_TIMEOUT } else { HEADER_TIMEOUT };
+    let timeouts = client.core.entrypoint().timeouts;
+    let timeout = if head.is_empty() { timeouts.idle } else { timeouts.header };
     if head.is_empty() {
         // An idle connection holds no buffer.
         client.core.recycle(std::mem::take(&mut head));

@@ -6,9 +6,10 @@ use super::watch::Watched;
 use crate::http::{
     CHUNK_END, ChunkDecoder, ResponseBody, ResponseFraming, write_chunk_head, write_last_chunk,
 };
-use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, RESPONSE_BODY_TIMEOUT};
+use crate::limits::BODY_BUFFER_BYTES;
 use crate::runtime;
 use std::io;
+use std::time::Duration;
 
 /// How a body's transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,13 @@ pub(super) fn transfer(
     out: Vec<u8>,
     buffered: &[u8],
 ) -> End {
-    let mut sender =
-        Sender { client, out, chunked: framing == ResponseFraming::ChunkedOut, trailers: Vec::new() };
+    let mut sender = Sender {
+        client,
+        out,
+        chunked: framing == ResponseFraming::ChunkedOut,
+        timeout: upstream.timeouts.body,
+        trailers: Vec::new(),
+    };
     let end = match body {
         ResponseBody::None => Ok(buffered.is_empty()),
         ResponseBody::Length(length) => length_body(&mut sender, upstream, length, buffered),
@@ -53,6 +59,8 @@ struct Sender<'c> {
     client: &'c Client,
     out: Vec<u8>,
     chunked: bool,
+    /// For the client to take some bytes.
+    timeout: Duration,
     /// The upstream's, once its last chunk is read.
     trailers: Vec<u8>,
 }
@@ -66,7 +74,7 @@ impl Sender<'_> {
             write_chunk_head(&mut self.out, data.len());
         }
         let tail: &[u8] = if self.chunked { CHUNK_END } else { b"" };
-        let deadline = runtime::now() + BODY_TIMEOUT;
+        let deadline = runtime::now() + self.timeout;
         let sent = self.client.stream.write_all_vectored(&[&self.out, data, tail], Some(deadline));
         self.out.clear();
         sent.map_err(|_| End::ClientGone)
@@ -77,7 +85,7 @@ impl Sender<'_> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let sent = self.client.stream.write_all(&self.out, Some(runtime::now() + BODY_TIMEOUT));
+        let sent = self.client.stream.write_all(&self.out, Some(runtime::now() + self.timeout));
         self.out.clear();
         sent.map_err(|_| End::ClientGone)
     }
@@ -169,7 +177,7 @@ impl<'c> BodyBuffer<'c> {
 
     fn read(&mut self, from: &Watched<'_>, at_most: usize) -> io::Result<&[u8]> {
         self.bytes.resize(BODY_BUFFER_BYTES, 0);
-        let n = from.read(&mut self.bytes[..at_most], runtime::now() + RESPONSE_BODY_TIMEOUT)?;
+        let n = from.read(&mut self.bytes[..at_most], runtime::now() + from.timeouts.response_body)?;
         Ok(&self.bytes[..n])
     }
 }

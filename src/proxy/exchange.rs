@@ -9,10 +9,9 @@ use super::tunnel;
 use super::upload::{State, Upload};
 use super::watch::Watched;
 use crate::http::{self, Body, Forward, Request, Response, ResponseFraming, Version};
-use crate::limits::{
-    BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT,
-};
+use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES};
 use crate::net::Stream;
+use crate::route::Timeouts;
 use crate::runtime;
 use std::io;
 use std::rc::Rc;
@@ -86,16 +85,16 @@ enum Outcome {
 }
 
 fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached, id: &RequestId) -> Outcome {
-    let Reached { stream, key, reused, in_flight } = reached;
+    let Reached { stream, key, reused, in_flight, timeouts, occupied } = reached;
     let upstream = Rc::new(stream);
     let repeatable = reused && request.method.is_idempotent() && request.body == Body::None;
-    let sent = match send(client, request, rest, &upstream, id) {
+    let sent = match send(client, request, rest, &upstream, &timeouts, id) {
         Ok(sent) => sent,
         Err(_) if repeatable => return Outcome::NothingHeard,
         Err(error) => return Outcome::Own(Own::new(502, format!("the request could not be sent: {error}"))),
     };
     let mut buffer = client.core.buffer();
-    let answered = respond(client, request, &upstream, &sent, &mut buffer, repeatable);
+    let answered = respond(client, request, &upstream, &timeouts, &sent, &mut buffer, repeatable);
     client.core.recycle(buffer);
     let (end, keep_upstream, keep_client) = match answered {
         Ok(answered) => answered,
@@ -106,11 +105,12 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     };
     sent.abandon();
     drop(in_flight);
+    let kept = occupied.is_none();
     let (uploaded, next) = sent.finish();
     // Err: the upload's coroutine still drains the client.
     if let Ok(stream) = Rc::try_unwrap(upstream) {
         match end {
-            End::Complete { .. } if keep_upstream && uploaded => {
+            End::Complete { .. } if keep_upstream && uploaded && kept => {
                 client.core.upstreams.put_back(key, stream, runtime::now());
             }
             // It may take no more bytes: an end behind them would never arrive.
@@ -118,6 +118,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
             End::Complete { .. } | End::ClientGone => {}
         }
     }
+    drop(occupied);
     let after = match end {
         End::Complete { .. } if keep_client && uploaded => After::KeepAlive,
         End::Complete { .. } | End::ClientGone => After::Close,
@@ -179,6 +180,7 @@ fn send(
     request: &Request<'_>,
     rest: &[u8],
     upstream: &Rc<Stream>,
+    timeouts: &Timeouts,
     id: &RequestId,
 ) -> io::Result<Sent> {
     let mut out = client.core.buffer();
@@ -195,7 +197,7 @@ fn send(
     if let Some(length) = whole {
         out.extend_from_slice(&rest[..length]);
     }
-    let written = upstream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
+    let written = upstream.write_all(&out, Some(runtime::now() + timeouts.body));
     client.core.recycle(out);
     written?;
     match whole {
@@ -205,7 +207,7 @@ fn send(
                 // The endpoint is reached and takes the head: the client may send (RFC 9110 §10.1.1).
                 client.stream.write_all(http::CONTINUE, Some(runtime::now() + BODY_TIMEOUT))?;
             }
-            let upload = Upload::start(&client.stream, upstream, request.body, rest.to_vec());
+            let upload = Upload::start(&client.stream, upstream, request.body, rest.to_vec(), timeouts.body);
             upload.map(Sent::Going).map_err(io::Error::other)
         }
     }
@@ -218,11 +220,12 @@ fn respond(
     client: &Client,
     request: &Request<'_>,
     upstream: &Rc<Stream>,
+    timeouts: &Timeouts,
     sent: &Sent,
     buffer: &mut Vec<u8>,
     repeatable: bool,
 ) -> Result<Answered, Result<Outcome, State>> {
-    let watched = Watched::new(client, upstream);
+    let watched = Watched::new(client, upstream, *timeouts);
     let mut interim = 0;
     loop {
         let response = match http::parse_answer(buffer, request) {
@@ -301,7 +304,7 @@ fn receive_head(
 ) -> Result<(), Result<Outcome, State>> {
     let held = buffer.len();
     buffer.resize(held + BODY_BUFFER_BYTES, 0);
-    let read = upstream.read(&mut buffer[held..], runtime::now() + RESPONSE_HEADER_TIMEOUT);
+    let read = upstream.read(&mut buffer[held..], runtime::now() + upstream.timeouts.response_header);
     buffer.truncate(held + *read.as_ref().unwrap_or(&0));
     let state = sent.state();
     let own = |status, reason: String| Err(Ok(Outcome::Own(Own::new(status, reason))));
@@ -316,7 +319,7 @@ fn receive_head(
             // The clock of the answer starts when the request is whole.
             let progress = sent.progress().map(|at| runtime::now().saturating_duration_since(at));
             match progress {
-                Some(since) if since < BODY_TIMEOUT => Ok(()),
+                Some(since) if since < upstream.timeouts.body => Ok(()),
                 _ => own(504, "the service did not answer in time".into()),
             }
         }

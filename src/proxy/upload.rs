@@ -7,12 +7,12 @@
 //! ```
 
 use crate::http::{Body, CHUNK_END, ChunkDecoder, write_chunk_head, write_last_chunk};
-use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
+use crate::limits::{BODY_BUFFER_BYTES, LINGER_BYTES, LINGER_TIMEOUT};
 use crate::net::Stream;
 use crate::runtime::{self, Shutdown};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where the upload stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(super) struct Upload {
     rest: RefCell<Vec<u8>>,
     client: Rc<Stream>,
     upstream: Rc<Stream>,
+    /// Without a byte of progress.
+    timeout: Duration,
 }
 
 impl Upload {
@@ -45,6 +47,7 @@ impl Upload {
         upstream: &Rc<Stream>,
         body: Body,
         buffered: Vec<u8>,
+        timeout: Duration,
     ) -> Result<Rc<Upload>, runtime::SpawnError> {
         let upload = Rc::new(Upload {
             state: Cell::new(State::Running),
@@ -52,6 +55,7 @@ impl Upload {
             rest: RefCell::default(),
             client: Rc::clone(client),
             upstream: Rc::clone(upstream),
+            timeout,
         });
         let working = Rc::clone(&upload);
         runtime::spawn(move || working.run(body, buffered))?;
@@ -145,7 +149,7 @@ impl Upload {
 
     fn receive(&self, buffer: &mut Vec<u8>) -> Result<(), State> {
         buffer.resize(BODY_BUFFER_BYTES, 0);
-        let read = self.client.read(buffer, Some(runtime::now() + BODY_TIMEOUT));
+        let read = self.client.read(buffer, Some(runtime::now() + self.timeout));
         match read {
             Ok(0) | Err(_) => Err(State::ClientGone),
             Ok(n) => {
@@ -156,7 +160,7 @@ impl Upload {
     }
 
     fn forward(&self, parts: &[&[u8]]) -> Result<(), State> {
-        let deadline = runtime::now() + BODY_TIMEOUT;
+        let deadline = runtime::now() + self.timeout;
         self.upstream.write_all_vectored(parts, Some(deadline)).map_err(|_| State::UpstreamGone)?;
         self.progress.set(runtime::now());
         Ok(())

@@ -10,6 +10,7 @@
 use super::connection::Client;
 use crate::limits::{CLIENT_GONE_GRACE, CLIENT_WATCH_AFTER};
 use crate::net::Stream;
+use crate::route::Timeouts;
 use crate::runtime::{self, EndWatch, Shutdown};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,14 +21,16 @@ use std::time::Instant;
 pub(super) struct Watched<'c> {
     client: &'c Client,
     upstream: &'c Rc<Stream>,
+    /// The route's.
+    pub timeouts: Timeouts,
     gone: Rc<Cell<bool>>,
     watch: RefCell<Option<EndWatch>>,
 }
 
 impl<'c> Watched<'c> {
     /// Watches once a read takes long, until it is dropped.
-    pub fn new(client: &'c Client, upstream: &'c Rc<Stream>) -> Self {
-        Watched { client, upstream, gone: Rc::default(), watch: RefCell::default() }
+    pub fn new(client: &'c Client, upstream: &'c Rc<Stream>, timeouts: Timeouts) -> Self {
+        Watched { client, upstream, timeouts, gone: Rc::default(), watch: RefCell::default() }
     }
 
     /// Reads what is there, at least one byte; 0 is the end, or the client has gone.

@@ -33,6 +33,7 @@ pub fn config(routes: &[(&str, SocketAddr)]) -> Config {
         http_addr_is_default: false,
         workers: Some(2),
         match_domains: Vec::new(),
+        entrypoint: Default::default(),
         timeout_shutdown: Duration::from_secs(5),
         recreate_wait: Duration::from_secs(10),
         engines: Vec::new(),
@@ -151,7 +152,19 @@ pub struct Client {
 
 impl Client {
     pub fn connect(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect(addr).expect("connect to the proxy");
+        Client::over(TcpStream::connect(addr).expect("connect to the proxy"))
+    }
+
+    /// From another of this machine's addresses.
+    pub fn connect_from(own: SocketAddr, addr: SocketAddr) -> Client {
+        use rustix::net::{AddressFamily, SocketType};
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &own).unwrap();
+        rustix::net::connect(&socket, &addr).expect("connect to the proxy");
+        Client::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
