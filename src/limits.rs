@@ -22,6 +22,10 @@ pub const CHUNK_LINE_BYTES: usize = 256;
 pub const CHUNK_OVERHEAD_BYTES: u64 = 16 * 1024;
 /// Bytes of a trailer section.
 pub const TRAILER_BYTES: usize = 8 * 1024;
+/// Bytes of a PROXY header's addresses and extensions: those seen have some 200 (a TLS certificate's name).
+pub const PROXY_HEADER_BYTES: usize = 4_000;
+/// Networks of one list of trusted proxies: each connection is compared with all of them.
+pub const TRUSTED_NETWORKS: usize = 64;
 /// Interim (1xx) responses of an upstream before its final one: some tell their progress by 102. More is a
 /// fault, not progress.
 pub const INTERIM_RESPONSES: usize = 256;

@@ -221,6 +221,7 @@ fn check_taken(input: &[u8], request: &Request<'_>) {
 
     let forward = Forward {
         client: [192, 0, 2, 7].into(),
+        trusted: false,
         scheme: "http",
         local_port: 80,
         request_id: "r-1",

@@ -8,7 +8,8 @@ use super::schema::Leaf;
 use super::types::{Config, EngineConfig, ListenAddr, OnStaleSocket};
 use crate::error::{Place, Problem};
 use crate::limits;
-use crate::route::{Entrypoint, Scheme, Settings, Timeouts};
+use crate::route::{Entrypoint, ProxyMode, ProxyProtocol, Scheme, Settings, Timeouts};
+use crate::util::Cidr;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
             _ => None,
         },
         match_domains: root.list("match_domains").iter().filter_map(text).map(str::to_string).collect(),
-        entrypoint: clients(entrypoint),
+        entrypoint: clients(entrypoint, problems),
         timeout_shutdown: duration(root, "timeout_shutdown"),
         recreate_wait: duration(root, "recreate_wait"),
         engines: engines(root, problems, &mut warnings),
@@ -50,7 +51,7 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
     (config, warnings)
 }
 
-fn clients(entrypoint: &Section) -> Entrypoint {
+fn clients(entrypoint: &Section, problems: &mut Vec<Problem>) -> Entrypoint {
     let timeouts = entrypoint.section("timeouts");
     let defaults = Entrypoint::default();
     Entrypoint {
@@ -66,7 +67,38 @@ fn clients(entrypoint: &Section) -> Entrypoint {
             .leaf("max_conns_per_client")
             .and_then(count)
             .unwrap_or(defaults.max_conns_per_client),
+        trusted_proxies: networks(entrypoint, problems),
+        proxy_protocol: proxy_protocol(entrypoint, problems),
     }
+}
+
+fn proxy_protocol(entrypoint: &Section, problems: &mut Vec<Problem>) -> ProxyProtocol {
+    let section = entrypoint.section("proxy_protocol");
+    let mode = match section.leaf("mode") {
+        Some(LeafValue::Text(word)) if word == "required" => ProxyMode::Required,
+        Some(LeafValue::Text(word)) if word == "mixed" => ProxyMode::Mixed,
+        _ => ProxyMode::Disabled,
+    };
+    let trusted_proxies = networks(section, problems);
+    let said = entrypoint.get("proxy_protocol").map(|located| &located.place);
+    if let Some(place) = said.filter(|place| mode != ProxyMode::Disabled && !is_told(problems, place))
+        && trusted_proxies.is_empty()
+    {
+        let message = "without `trusted_proxies` nobody's PROXY header counts";
+        problems.push(Problem::new(place.clone(), message).with_hint("name the networks of your balancers"));
+    }
+    ProxyProtocol { mode, trusted_proxies }
+}
+
+/// The `trusted_proxies` of `section`.
+fn networks(section: &Section, problems: &mut Vec<Problem>) -> Vec<Cidr> {
+    let items = section.list("trusted_proxies");
+    too_many(items.iter().map(|item| &item.place), limits::TRUSTED_NETWORKS, "networks", problems);
+    let network = |item: &Located| match item.value {
+        Value::Leaf(LeafValue::Network(network)) => Some(network),
+        _ => None,
+    };
+    items.iter().filter_map(network).take(limits::TRUSTED_NETWORKS).collect()
 }
 
 fn count(value: &LeafValue) -> Option<u32> {

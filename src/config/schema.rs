@@ -44,7 +44,8 @@ pub enum Kind {
     OneOrList(Leaf),
     /// One value.
     Leaf(Leaf),
-    /// GoDoxy knows it; here it is a problem that says "not supported yet".
+    /// GoDoxy knows it; here it is a problem that says "not supported yet", or what `meaning` says, with
+    /// `example` as its hint.
     NotYet,
 }
 
@@ -80,6 +81,8 @@ pub enum Leaf {
     Host,
     /// The port of an upstream.
     Port,
+    /// A network in CIDR notation.
+    Network,
 }
 
 const fn key(name: &'static str, kind: Kind) -> Key {
@@ -153,8 +156,23 @@ static ENTRYPOINT: &[Key] = &[
         ..key("max_conns_per_client", CONNECTIONS)
     },
     not_yet("https_addr"),
-    not_yet("proxy_protocol"),
-    not_yet("support_proxy_protocol"),
+    Key {
+        default: "[]",
+        unit: NETWORKS_UNIT,
+        meaning: "Proxies in front of this one: what their X-Forwarded-*, X-Real-IP and Forwarded say about the \
+                  client goes on. From everybody else these fields are dropped.",
+        example: "[10.0.0.0/8, \"fd00::/8\"]",
+        ..key("trusted_proxies", Kind::List(Leaf::Network))
+    },
+    Key {
+        meaning: "Connections that begin with a PROXY header, version 1 or 2.",
+        ..key("proxy_protocol", Kind::Section(PROXY_PROTOCOL))
+    },
+    Key {
+        meaning: "would trust everyone and is not there",
+        example: "write `proxy_protocol: {mode: mixed, trusted_proxies: [10.0.0.0/8]}`",
+        ..not_yet("support_proxy_protocol")
+    },
     not_yet("inbound_mtls_profile"),
     not_yet("rules"),
     not_yet("middlewares"),
@@ -162,6 +180,26 @@ static ENTRYPOINT: &[Key] = &[
 ];
 
 const CONNECTIONS: Kind = Kind::Leaf(Leaf::Integer { min: 1, max: crate::limits::CONNECTIONS as u64 });
+
+const NETWORKS_UNIT: &str = "list of networks (10.0.0.0/8) and addresses, at most 64";
+
+static PROXY_PROTOCOL: &[Key] = &[
+    Key {
+        default: "disabled",
+        unit: "required, mixed or disabled",
+        meaning: "required: only trusted proxies may connect, and must send a header. mixed: trusted proxies \
+                  may send one. disabled: nobody may.",
+        example: "mixed",
+        ..key("mode", Kind::Leaf(Leaf::Word(&["required", "mixed", "disabled"])))
+    },
+    Key {
+        default: "[]",
+        unit: NETWORKS_UNIT,
+        meaning: "Whose headers count.",
+        example: "[10.0.0.0/8]",
+        ..key("trusted_proxies", Kind::List(Leaf::Network))
+    },
+];
 
 const DURATION_UNIT: &str = "duration, at most 24h";
 

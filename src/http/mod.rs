@@ -8,6 +8,7 @@
 //!   [`parse_answer`] read it, [`parse_host`] splits a host name;
 //! - [`ChunkDecoder`] reads chunked bodies, [`write_chunk_head`] writes them;
 //! - [`write_forward_request`] and [`write_forward_response`] write the heads that go on;
+//! - [`parse_proxy_header`] reads what a balancer says before the first head;
 //! - [`write_answer`] writes the answers that are our own.
 
 mod accept;
@@ -19,6 +20,7 @@ mod framing;
 mod head;
 mod host;
 mod method;
+mod proxy_protocol;
 mod request;
 mod response;
 mod status;
@@ -36,6 +38,7 @@ pub use forward::{
 pub use head::{Field, Version, head_complete};
 pub use host::{HostParts, parse_host};
 pub use method::Method;
+pub use proxy_protocol::{BadProxyHeader, ProxyHeader, parse_proxy_header};
 pub use request::{Body, Reject, Request, parse_request};
 pub use response::{BadResponse, Response, ResponseBody, parse_answer, parse_response};
 pub use status::status_text;

@@ -11,10 +11,12 @@ use super::Admitted;
 use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
+use super::opening;
 use crate::http;
 use crate::limits::REQUEST_HEAD_BYTES;
 use crate::metrics::CONNECTIONS_REFUSED;
 use crate::net::{BoundListener, Stream};
+use crate::route::Opening;
 use crate::runtime::{self, Wake};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -42,7 +44,7 @@ pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
 
 fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
     let entrypoint = core.entrypoint();
-    let admitted = match core.shared.admit(peer.ip(), entrypoint.max_conns_per_client) {
+    let admitted = match core.shared.admit(peer.ip(), entrypoint.most_connections(peer.ip())) {
         Ok(admitted) => admitted,
         Err(reason) => {
             let refused = CONNECTIONS_REFUSED.add();
@@ -53,7 +55,13 @@ fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
         }
     };
     let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, admitted };
-    idle(client, Vec::new(), runtime::now() + entrypoint.timeouts.header);
+    let deadline = runtime::now() + entrypoint.timeouts.header;
+    match entrypoint.opening(peer.ip()) {
+        Opening::Request => idle(client, Vec::new(), deadline),
+        Opening::MaybeHeader => opening::wait(client, Vec::new(), false, deadline),
+        Opening::Header => opening::wait(client, Vec::new(), true, deadline),
+        Opening::Refused => log::debug!("{peer} is no trusted proxy: closed"),
+    }
 }
 
 /// Answers 503 from the core's own stack: the answer fits the socket's buffer or is lost.
@@ -71,24 +79,40 @@ pub(super) struct Client {
     pub core: Rc<Core>,
     /// Shared with the coroutine that uploads the body.
     pub stream: Rc<Stream>,
+    /// Who asks: the other side of the connection, or whom its PROXY header names.
     pub peer: SocketAddr,
     admitted: Admitted,
 }
 
 /// Waits for (the rest of) a head, without a stack.
 fn idle(client: Client, partial: Vec<u8>, deadline: Instant) {
-    let Client { core, stream, peer, admitted } = client;
-    let Ok(stream) = Rc::try_unwrap(stream) else { return };
-    stream.when_readable(Some(deadline), move |stream, wake| {
-        let client = Client { core, stream: Rc::new(stream), peer, admitted };
-        match wake {
-            Wake::Ready => receive(client, partial, deadline),
-            Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, _| {
-                answer_and_close(client, &Own::new(408, "the request's head took too long"));
-            }),
-            Wake::TimedOut | Wake::Stopped => {}
-        }
+    client.when_readable(deadline, move |client, wake| match wake {
+        Wake::Ready => receive(client, partial, deadline),
+        Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, _| {
+            answer_and_close(client, &Own::new(408, "the request's head took too long"));
+        }),
+        Wake::TimedOut | Wake::Stopped => {}
     });
+}
+
+impl Client {
+    /// Waits for bytes without a stack.
+    pub fn when_readable(self, deadline: Instant, f: impl FnOnce(Client, Wake) + 'static) {
+        let Client { core, stream, peer, admitted } = self;
+        let Ok(stream) = Rc::try_unwrap(stream) else { return };
+        stream.when_readable(Some(deadline), move |stream, wake| {
+            f(Client { core, stream: Rc::new(stream), peer, admitted }, wake);
+        });
+    }
+}
+
+/// Goes on with what lay behind a PROXY header.
+pub(super) fn opened(client: Client, received: Vec<u8>, deadline: Instant) {
+    let mut scanned = 0;
+    match http::head_complete(&received, &mut scanned) && !received.is_empty() {
+        true => work(client, received, serve),
+        false => idle(client, received, deadline),
+    }
 }
 
 /// Takes what has arrived, on the core's own stack.

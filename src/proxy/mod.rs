@@ -13,6 +13,7 @@ mod connection;
 mod core;
 mod download;
 mod exchange;
+mod opening;
 mod reach;
 mod tunnel;
 mod upload;

@@ -9,6 +9,6 @@ mod settings;
 mod table;
 
 pub use alias::{canonical, check_alias};
-pub use entrypoint::{Entrypoint, Timeouts};
+pub use entrypoint::{Entrypoint, Opening, ProxyMode, ProxyProtocol, Timeouts};
 pub use settings::{Scheme, Settings, Tuning};
 pub use table::Table;
