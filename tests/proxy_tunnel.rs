@@ -221,11 +221,11 @@ fn a_side_that_dies_while_the_other_takes_nothing_is_noticed() {
     while full < 50 {
         use std::io::Write;
         match client.stream.write(&[7; 65_536]) {
-            Ok(_) => full = 0,
-            Err(_) => {
+            Ok(0) | Err(_) => {
                 full += 1;
                 std::thread::sleep(Duration::from_millis(10));
             }
+            Ok(1..) => full = 0,
         }
     }
     common::reset(client);

@@ -30,6 +30,7 @@ pub enum Wake {
 }
 
 pub(crate) type Callback = Box<dyn FnOnce(Wake)>;
+pub(crate) type EndCallback = Box<dyn FnOnce()>;
 
 /// A direction of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub(crate) struct Sources {
     slab: Slab<Source>,
     generation: NonZeroU32,
     /// Who wants to know of a socket's end: few do, so the sockets don't carry it.
-    watches: HashMap<u64, (Of, Box<dyn FnOnce()>)>,
+    watches: HashMap<u64, (Of, EndCallback)>,
 }
 
 /// Kept small: an idle connection pays for one.
@@ -95,7 +96,7 @@ pub(crate) struct Woken {
     pub(super) read: Option<WaitKey>,
     pub(super) write: Option<WaitKey>,
     pub(super) callback: Option<(Callback, Option<TimerId>)>,
-    pub(super) ended: Option<Box<dyn FnOnce()>>,
+    pub(super) ended: Option<EndCallback>,
 }
 
 impl Sources {
@@ -336,7 +337,7 @@ impl Io {
 
     /// Has `callback` run on the core's own stack when it happens; soon if the other side has
     /// ended already.
-    pub(crate) fn watch(&self, of: Of, callback: Box<dyn FnOnce()>) -> EndWatch {
+    pub(crate) fn watch(&self, of: Of, callback: EndCallback) -> EndWatch {
         let (core, key) = (self.core.clone(), self.token.to_key());
         let mut sources = core.sources.borrow_mut();
         let ended = sources.get(self.token).is_none_or(|s| s.ended);
