@@ -43,8 +43,10 @@ pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
 }
 
 fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
-    let entrypoint = core.entrypoint();
-    let admitted = match core.shared.admit(peer.ip(), entrypoint.most_connections(peer.ip())) {
+    let ip = peer.ip();
+    let (most, opening, timeout) =
+        core.entrypoint(|e| (e.most_connections(ip), e.opening(ip), e.timeouts.header));
+    let admitted = match core.shared.admit(ip, most) {
         Ok(admitted) => admitted,
         Err(reason) => {
             let refused = CONNECTIONS_REFUSED.add();
@@ -55,8 +57,8 @@ fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
         }
     };
     let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, admitted };
-    let deadline = runtime::now() + entrypoint.timeouts.header;
-    match entrypoint.opening(peer.ip()) {
+    let deadline = runtime::now() + timeout;
+    match opening {
         Opening::Request => idle(client, Vec::new(), deadline),
         Opening::MaybeHeader => opening::wait(client, Vec::new(), false, deadline),
         Opening::Header => opening::wait(client, Vec::new(), true, deadline),
@@ -131,7 +133,7 @@ fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
         }
     }
     // The head's time starts with its first byte.
-    let timeout = client.core.entrypoint().timeouts.header;
+    let timeout = client.core.entrypoint(|entrypoint| entrypoint.timeouts.header);
     let deadline = if first { deadline.min(runtime::now() + timeout) } else { deadline };
     idle(client, partial, deadline);
 }
@@ -164,7 +166,7 @@ fn serve(client: Client, mut head: Vec<u8>) {
             break;
         }
     }
-    let timeouts = client.core.entrypoint().timeouts;
+    let timeouts = client.core.entrypoint(|entrypoint| entrypoint.timeouts);
     let timeout = if head.is_empty() { timeouts.idle } else { timeouts.header };
     if head.is_empty() {
         // An idle connection holds no buffer.

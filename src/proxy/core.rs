@@ -60,9 +60,9 @@ impl Core {
         Arc::clone(self.view.borrow_mut().snapshot())
     }
 
-    /// What holds for all clients now.
-    pub fn entrypoint(&self) -> Arc<Entrypoint> {
-        Arc::clone(&self.view.borrow_mut().snapshot().entrypoint)
+    /// Asks what holds for all clients now; `ask` must not wait.
+    pub fn entrypoint<R>(&self, ask: impl FnOnce(&Entrypoint) -> R) -> R {
+        ask(&self.view.borrow_mut().snapshot().entrypoint)
     }
 
     /// A new snapshot was published: whoever waits looks again, and what is no longer current ends.

@@ -187,7 +187,7 @@ fn send(
     let local_port = client.stream.local_addr().map_or(0, |addr| addr.port());
     let forward = Forward {
         client: client.peer.ip().to_canonical(),
-        trusted: client.core.entrypoint().trusts(client.peer.ip()),
+        trusted: client.core.entrypoint(|entrypoint| entrypoint.trusts(client.peer.ip())),
         scheme: "http",
         local_port,
         request_id: id.as_str(),
