@@ -22,8 +22,13 @@ pub const CHUNK_LINE_BYTES: usize = 256;
 pub const CHUNK_OVERHEAD_BYTES: u64 = 16 * 1024;
 /// Bytes of a trailer section.
 pub const TRAILER_BYTES: usize = 8 * 1024;
-/// Interim (1xx) responses of an upstream before its final one.
-pub const INTERIM_RESPONSES: usize = 16;
+/// Bytes of a PROXY header's addresses and extensions: those seen have some 200 (a TLS certificate's name).
+pub const PROXY_HEADER_BYTES: usize = 4_000;
+/// Networks of one list of trusted proxies: each connection is compared with all of them.
+pub const TRUSTED_NETWORKS: usize = 64;
+/// Interim (1xx) responses of an upstream before its final one: some tell their progress by 102. More is a
+/// fault, not progress.
+pub const INTERIM_RESPONSES: usize = 256;
 
 /// Bytes that a body is copied by. 16 KB fills a TLS record and keeps a busy connection small.
 pub const BODY_BUFFER_BYTES: usize = 16 * 1024;
@@ -51,6 +56,17 @@ pub const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(600);
 pub const LINGER_BYTES: usize = 256 * 1024;
 /// See [`LINGER_BYTES`].
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Silence of an upstream after which the client's side is watched for its end: most answers are faster, and
+/// pay nothing.
+pub const CLIENT_WATCH_AFTER: Duration = Duration::from_millis(250);
+/// Time for an answer after the client has ended its side: one that only closed for writing still gets it,
+/// one that has gone doesn't hold the upstream.
+pub const CLIENT_GONE_GRACE: Duration = Duration::from_millis(500);
+/// Silence of a tunnel after which the kernel asks the peer whether it is still there; four probes follow, a
+/// quarter of this apart.
+pub const TUNNEL_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Time that one side of a tunnel may take no byte while some wait for it.
+pub const TUNNEL_STALL: Duration = Duration::from_secs(600);
 /// Time an idle upstream connection is kept. Below the usual keep-alive of servers (nginx 75 s, node 5 s
 /// says so in its answer's close, which the checkout sees).
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,6 +80,12 @@ pub const BUFFERS_KEPT: usize = 32;
 /// usual descriptor limit of 20,000 with one upstream connection each, and below vm.max_map_count
 /// (two mappings a stack).
 pub const CONNECTIONS: usize = 10_000;
+/// Connections of one client address (of IPv6: one /64) at once, all cores together: a household behind one
+/// address stays far below, one client alone can't take them all.
+pub const CONNECTIONS_PER_CLIENT: u32 = 1_000;
+/// Between two looks of a request whose endpoint has as many connections as `max_conns_per_host` allows: the
+/// one that ends may be another core's.
+pub const BUSY_RETRY: Duration = Duration::from_millis(25);
 /// Descriptors of one connection in work: the client's and the upstream's.
 pub const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 /// Descriptors for all else: listeners, pollers, engines, idle upstream connections, files.

@@ -83,6 +83,7 @@ fn dump(loaded: &Loaded) -> String {
         access_log,
         workers,
         match_domains,
+        entrypoint,
         timeout_shutdown,
         recreate_wait,
         engines,
@@ -103,6 +104,9 @@ fn dump(loaded: &Loaded) -> String {
     writeln!(text, "match_domains {match_domains:?}").unwrap();
     writeln!(text, "timeout_shutdown {timeout_shutdown:?}").unwrap();
     writeln!(text, "recreate_wait {recreate_wait:?}").unwrap();
+    if *entrypoint != Default::default() {
+        writeln!(text, "{entrypoint:?}").unwrap();
+    }
     for engine in engines {
         let only = if engine.explicit_only { " explicit-only" } else { "" };
         let (stale, place) = (engine.on_stale_socket, &engine.place);
@@ -116,6 +120,9 @@ fn dump(loaded: &Loaded) -> String {
         let (host, port) = (route.host.as_deref().unwrap_or("-"), route.port.unwrap_or(0));
         let scheme = route.scheme.map_or("-", |scheme| scheme.as_str());
         writeln!(text, "route {} {scheme} {host} {port} from {}", route.alias, route.place).unwrap();
+        if route.tuning != Default::default() {
+            writeln!(text, "  {:?}", route.tuning).unwrap();
+        }
     }
     for file in &loaded.files {
         writeln!(text, "file {}", file.display()).unwrap();

@@ -162,4 +162,7 @@ fn dump_route(out: &mut String, route: &Found) {
     for (name, why) in choices.into_iter().filter(|(_, why)| !why.is_empty()) {
         writeln!(out, "  {name}: {why}").unwrap();
     }
+    if route.tuning != Default::default() {
+        writeln!(out, "  {:?}", route.tuning).unwrap();
+    }
 }

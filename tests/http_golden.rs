@@ -306,6 +306,7 @@ fn forward_request(case: &Case) -> String {
     };
     let forward = Forward {
         client: case.get("client", "192.0.2.7").parse().expect("an address"),
+        trusted: case.get("trusted", "no") == "yes",
         scheme: if case.get("scheme", "http") == "https" { "https" } else { "http" },
         local_port: case.get("port", "8080").parse().expect("a port"),
         request_id: case.get("id", "r-1"),

@@ -221,6 +221,7 @@ fn check_taken(input: &[u8], request: &Request<'_>) {
 
     let forward = Forward {
         client: [192, 0, 2, 7].into(),
+        trusted: false,
         scheme: "http",
         local_port: 80,
         request_id: "r-1",
@@ -243,7 +244,8 @@ fn check_taken(input: &[u8], request: &Request<'_>) {
     assert_eq!(again.target.path_and_query(), request.target.path_and_query());
     assert_eq!(again.host, request.host);
     assert_eq!(again.body, request.body);
-    assert!(again.keep_alive && !again.expect_continue && again.upgrade.is_none());
+    assert!(again.keep_alive && !again.expect_continue);
+    assert!(again.protocols().eq(request.protocols()), "the wish to change protocols");
     for (name, value) in [("X-Forwarded-For", "192.0.2.7"), ("X-Forwarded-Proto", "http")] {
         let normal = |n: &[u8]| String::from_utf8_lossy(n).to_lowercase().replace('_', "-");
         let all = again.fields.iter().filter(|f| normal(f.name) == name.to_lowercase());

@@ -202,6 +202,7 @@ fn new_world(
         file_routes: config.file_routes.clone(),
         match_domains: config.match_domains.clone(),
         recreate_wait: config.recreate_wait,
+        entrypoint: Arc::new(config.entrypoint.clone()),
         own_id: docker::own_container_id(),
         endpoints: Registry::new("endpoint", ENDPOINT_LEASES, now),
         standing,

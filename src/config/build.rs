@@ -8,7 +8,8 @@ use super::schema::Leaf;
 use super::types::{AccessLog, AccessLogFormat, Config, EngineConfig, ListenAddr, OnStaleSocket};
 use crate::error::{Place, Problem};
 use crate::limits;
-use crate::route::{Scheme, Settings};
+use crate::route::{Entrypoint, ProxyMode, ProxyProtocol, Scheme, Settings, Timeouts};
+use crate::util::Cidr;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
             _ => None,
         },
         match_domains: root.list("match_domains").iter().filter_map(text).map(str::to_string).collect(),
+        entrypoint: clients(entrypoint, problems),
         timeout_shutdown: duration(root, "timeout_shutdown"),
         recreate_wait: duration(root, "recreate_wait"),
         engines: engines(root, problems, &mut warnings),
@@ -57,6 +59,63 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
         warnings.push(Problem::new(said.place.clone(), message));
     }
     (config, warnings)
+}
+
+fn clients(entrypoint: &Section, problems: &mut Vec<Problem>) -> Entrypoint {
+    let timeouts = entrypoint.section("timeouts");
+    let defaults = Entrypoint::default();
+    Entrypoint {
+        timeouts: Timeouts {
+            header: duration(timeouts, "header"),
+            idle: duration(timeouts, "idle"),
+            connect: duration(timeouts, "connect"),
+            response_header: duration(timeouts, "response_header"),
+            body: duration(timeouts, "body"),
+            response_body: duration(timeouts, "response_body"),
+        },
+        max_conns_per_client: entrypoint
+            .leaf("max_conns_per_client")
+            .and_then(count)
+            .unwrap_or(defaults.max_conns_per_client),
+        trusted_proxies: networks(entrypoint, problems),
+        proxy_protocol: proxy_protocol(entrypoint, problems),
+    }
+}
+
+fn proxy_protocol(entrypoint: &Section, problems: &mut Vec<Problem>) -> ProxyProtocol {
+    let section = entrypoint.section("proxy_protocol");
+    let mode = match section.leaf("mode") {
+        Some(LeafValue::Text(word)) if word == "required" => ProxyMode::Required,
+        Some(LeafValue::Text(word)) if word == "mixed" => ProxyMode::Mixed,
+        _ => ProxyMode::Disabled,
+    };
+    let trusted_proxies = networks(section, problems);
+    let said = entrypoint.get("proxy_protocol").map(|located| &located.place);
+    if let Some(place) = said.filter(|place| mode != ProxyMode::Disabled && !is_told(problems, place))
+        && trusted_proxies.is_empty()
+    {
+        let message = "without `trusted_proxies` nobody's PROXY header counts";
+        problems.push(Problem::new(place.clone(), message).with_hint("name the networks of your balancers"));
+    }
+    ProxyProtocol { mode, trusted_proxies }
+}
+
+/// The `trusted_proxies` of `section`.
+fn networks(section: &Section, problems: &mut Vec<Problem>) -> Vec<Cidr> {
+    let items = section.list("trusted_proxies");
+    too_many(items.iter().map(|item| &item.place), limits::TRUSTED_NETWORKS, "networks", problems);
+    let network = |item: &Located| match item.value {
+        Value::Leaf(LeafValue::Network(network)) => Some(network),
+        _ => None,
+    };
+    items.iter().filter_map(network).take(limits::TRUSTED_NETWORKS).collect()
+}
+
+fn count(value: &LeafValue) -> Option<u32> {
+    match value {
+        LeafValue::Integer(number) => u32::try_from(*number).ok(),
+        _ => None,
+    }
 }
 
 /// The command line stands over the environment, the environment over the file.
@@ -160,9 +219,9 @@ impl Routes {
 /// A route of a file, its defaults filled in.
 fn settings(alias: &str, fields: &Section, place: Place) -> Settings {
     let mut settings = Settings::new(alias, place);
-    for field in ["scheme", "host", "port"] {
-        if let Some(value) = fields.leaf(field) {
-            set(&mut settings, field, value);
+    for field in super::schema::ROUTE {
+        if let Some(value) = fields.leaf(field.name) {
+            set(&mut settings, field.name, value);
         }
     }
     let usual = if settings.scheme == Some(Scheme::Https) { 443 } else { 80 };
@@ -176,6 +235,15 @@ pub(super) fn set(settings: &mut Settings, field: &str, value: &LeafValue) {
         ("scheme", LeafValue::Scheme(scheme)) => settings.scheme = Some(*scheme),
         ("host", LeafValue::Text(host)) => settings.host = Some(host.clone()),
         ("port", LeafValue::Port(port)) => settings.port = Some(*port),
+        ("connect_timeout", LeafValue::Duration(time)) => settings.tuning.connect_timeout = Some(*time),
+        ("response_header_timeout", LeafValue::Duration(time)) => {
+            settings.tuning.response_header_timeout = Some(*time);
+        }
+        ("body_timeout", LeafValue::Duration(time)) => settings.tuning.body_timeout = Some(*time),
+        ("response_body_timeout", LeafValue::Duration(time)) => {
+            settings.tuning.response_body_timeout = Some(*time);
+        }
+        ("max_conns_per_host", value) => settings.tuning.max_conns_per_host = count(value),
         _ => {}
     }
 }

@@ -201,8 +201,11 @@ impl<'a> Decoder<'a> {
             }
             let is_new = self.is_new(&mut seen, key.name.to_string(), pair, &below);
             if matches!(key.kind, Kind::NotYet) {
-                let message = format!("{} is not supported yet", shown(name));
-                self.wrong(pair.key.mark, &below, (message, None));
+                let (what, hint) = match key.meaning {
+                    "" => ("is not supported yet", None),
+                    what => (what, Some(key.example.to_string())),
+                };
+                self.wrong(pair.key.mark, &below, (format!("{} {what}", shown(name)), hint));
             }
             let value = self.value(&pair.value, &key.kind, &below);
             if let Some(value) = value.filter(|_| is_new) {

@@ -5,7 +5,7 @@ use super::names;
 use super::schema::Leaf;
 use super::text::{bare, shown};
 use crate::route::Scheme;
-use crate::util::{duration, suggest};
+use crate::util::{Cidr, duration, suggest};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ pub(super) enum LeafValue {
     Off,
     Scheme(Scheme),
     Port(u16),
+    Network(Cidr),
 }
 
 /// Schemes of GoDoxy's routes that are not served here.
@@ -48,6 +49,10 @@ pub(super) fn convert(leaf: Leaf, text: &str, plain: bool) -> Result<LeafValue, 
         Leaf::Scheme => scheme(text, plain),
         Leaf::Host => host(text, plain),
         Leaf::Port => port(text, plain),
+        Leaf::Network => match Cidr::parse(text) {
+            Some(network) => Ok(LeafValue::Network(network)),
+            None => Err(wrong(leaf, text, plain)),
+        },
     }
 }
 
@@ -64,6 +69,7 @@ pub(super) fn expected(leaf: Leaf) -> String {
         Leaf::Word(words) => format!("`{}`", words.join("` or `")),
         Leaf::Scheme => "`http` or `https`".into(),
         Leaf::Host => "an IP address or a name".into(),
+        Leaf::Network => "a network such as `10.0.0.0/8`, `fd00::/8`, or an address".into(),
         Leaf::Port => "a port from 1 to 65535".into(),
     }
 }

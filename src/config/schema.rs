@@ -44,7 +44,8 @@ pub enum Kind {
     OneOrList(Leaf),
     /// One value.
     Leaf(Leaf),
-    /// GoDoxy knows it; here it is a problem that says "not supported yet".
+    /// GoDoxy knows it; here it is a problem that says "not supported yet", or what `meaning` says, with
+    /// `example` as its hint.
     NotYet,
 }
 
@@ -82,6 +83,8 @@ pub enum Leaf {
     Host,
     /// The port of an upstream.
     Port,
+    /// A network in CIDR notation.
+    Network,
 }
 
 const fn key(name: &'static str, kind: Kind) -> Key {
@@ -150,9 +153,32 @@ static ENTRYPOINT: &[Key] = &[
         env: &["TIDEGATE_HTTP_ADDR", "GODOXY_HTTP_ADDR"],
         ..key("http_addr", Kind::OneOrList(Leaf::Listen))
     },
+    Key { meaning: "How long each phase may take.", ..key("timeouts", Kind::Section(TIMEOUTS)) },
+    Key {
+        default: "1000",
+        unit: "connections, 1 to 10000",
+        meaning: "Connections of one client address (of IPv6: one /64) at once; one more is answered 503.",
+        example: "1000",
+        ..key("max_conns_per_client", CONNECTIONS)
+    },
     not_yet("https_addr"),
-    not_yet("proxy_protocol"),
-    not_yet("support_proxy_protocol"),
+    Key {
+        default: "[]",
+        unit: NETWORKS_UNIT,
+        meaning: "Proxies in front of this one: what their X-Forwarded-*, X-Real-IP and Forwarded say about the \
+                  client goes on. From everybody else these fields are dropped.",
+        example: "[10.0.0.0/8, \"fd00::/8\"]",
+        ..key("trusted_proxies", Kind::List(Leaf::Network))
+    },
+    Key {
+        meaning: "Connections that begin with a PROXY header, version 1 or 2.",
+        ..key("proxy_protocol", Kind::Section(PROXY_PROTOCOL))
+    },
+    Key {
+        meaning: "would trust everyone and is not there",
+        example: "write `proxy_protocol: {mode: mixed, trusted_proxies: [10.0.0.0/8]}`",
+        ..not_yet("support_proxy_protocol")
+    },
     not_yet("inbound_mtls_profile"),
     not_yet("rules"),
     not_yet("middlewares"),
@@ -200,6 +226,77 @@ static ADMIN: &[Key] = &[Key {
     env: &["TIDEGATE_ADMIN_ADDR"],
     ..key("addr", Kind::Leaf(Leaf::Loopback))
 }];
+const CONNECTIONS: Kind = Kind::Leaf(Leaf::Integer { min: 1, max: crate::limits::CONNECTIONS as u64 });
+
+const NETWORKS_UNIT: &str = "list of networks (10.0.0.0/8) and addresses, at most 64";
+
+static PROXY_PROTOCOL: &[Key] = &[
+    Key {
+        default: "disabled",
+        unit: "required, mixed or disabled",
+        meaning: "required: only trusted proxies may connect, and must send a header. mixed: trusted proxies \
+                  may send one. disabled: nobody may.",
+        example: "mixed",
+        ..key("mode", Kind::Leaf(Leaf::Word(&["required", "mixed", "disabled"])))
+    },
+    Key {
+        default: "[]",
+        unit: NETWORKS_UNIT,
+        meaning: "Whose headers count.",
+        example: "[10.0.0.0/8]",
+        ..key("trusted_proxies", Kind::List(Leaf::Network))
+    },
+];
+
+const DURATION_UNIT: &str = "duration, at most 24h";
+
+static TIMEOUTS: &[Key] = &[
+    Key {
+        default: "10s",
+        unit: DURATION_UNIT,
+        meaning: "A client's whole request head, from its first byte (408).",
+        example: "10s",
+        ..key("header", DURATION)
+    },
+    Key {
+        default: "75s",
+        unit: DURATION_UNIT,
+        meaning: "Silence of a client's connection between requests.",
+        example: "75s",
+        ..key("idle", DURATION)
+    },
+    Key {
+        default: "5s",
+        unit: DURATION_UNIT,
+        meaning: "A connect to an upstream (504). A route's `connect_timeout` stands over it.",
+        example: "5s",
+        ..key("connect", DURATION)
+    },
+    Key {
+        default: "60s",
+        unit: DURATION_UNIT,
+        meaning: "From the request's last byte to the response's head (504). A route's \
+                  `response_header_timeout` stands over it.",
+        example: "60s",
+        ..key("response_header", DURATION)
+    },
+    Key {
+        default: "60s",
+        unit: DURATION_UNIT,
+        meaning: "Without a byte of progress in a request's body, or to a client that is sent its response. A \
+                  route's `body_timeout` stands over it.",
+        example: "60s",
+        ..key("body", DURATION)
+    },
+    Key {
+        default: "10m",
+        unit: DURATION_UNIT,
+        meaning: "Silence of an upstream within a response's body. A route's `response_body_timeout` stands \
+                  over it.",
+        example: "10m",
+        ..key("response_body", DURATION)
+    },
+];
 
 static PROVIDERS: &[Key] = &[
     Key {
@@ -276,8 +373,42 @@ pub static ROUTE: &[Key] = &[
     not_yet("spa"),
     not_yet("index"),
     not_yet("no_tls_verify"),
-    not_yet("response_header_timeout"),
-    not_yet("max_conns_per_host"),
+    Key {
+        default_words: "entrypoint.timeouts.response_header",
+        unit: DURATION_UNIT,
+        meaning: "From the request's last byte to the response's head.",
+        example: "60s",
+        ..key("response_header_timeout", DURATION)
+    },
+    Key {
+        default_words: "entrypoint.timeouts.connect",
+        unit: DURATION_UNIT,
+        meaning: "A connect to the upstream.",
+        example: "5s",
+        ..key("connect_timeout", DURATION)
+    },
+    Key {
+        default_words: "entrypoint.timeouts.body",
+        unit: DURATION_UNIT,
+        meaning: "Without a byte of progress in a request's body, or to a client that is sent its response.",
+        example: "60s",
+        ..key("body_timeout", DURATION)
+    },
+    Key {
+        default_words: "entrypoint.timeouts.response_body",
+        unit: DURATION_UNIT,
+        meaning: "Silence of the upstream within a response's body.",
+        example: "10m",
+        ..key("response_body_timeout", DURATION)
+    },
+    Key {
+        default_words: "any number",
+        unit: "connections, 1 to 10000",
+        meaning: "Connections to the upstream at once, each for one request or tunnel at a time: idle ones are \
+                  not kept then. Further requests wait, at most `recreate_wait`, then 503.",
+        example: "100",
+        ..key("max_conns_per_host", CONNECTIONS)
+    },
     not_yet("disable_compression"),
     not_yet("ssl_server_name"),
     not_yet("ssl_trusted_certificate"),

@@ -19,6 +19,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// `match_domains`, as written but trimmed: a leading dot is optional and case says nothing.
     pub match_domains: Vec<String>,
+    /// What `entrypoint` says about all clients.
+    pub entrypoint: route::Entrypoint,
     /// `timeout_shutdown`: how long a drain may take at the end.
     pub timeout_shutdown: Duration,
     /// `recreate_wait`: how long requests wait for a container that is being replaced.

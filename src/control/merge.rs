@@ -21,6 +21,7 @@ pub(super) struct Candidate {
     pub target: Target,
     /// The endpoint it would lead to.
     pub key: Option<EndpointKey>,
+    pub tuning: route::Tuning,
     place: Place,
 }
 
@@ -53,6 +54,7 @@ impl Candidate {
             why: String::new(),
             target,
             key: Some(key),
+            tuning: settings.tuning,
             place: settings.place.clone(),
         }
     }
@@ -75,6 +77,7 @@ impl Candidate {
             why: reasons(&found.why),
             target: found.target.clone(),
             key,
+            tuning: found.tuning,
             place: Place::Container { engine: engine.to_string(), container: container.name.clone() },
         }
     }

@@ -20,6 +20,7 @@ pub struct WorldSetup {
     pub file_routes: Vec<route::Settings>,
     pub match_domains: Vec<String>,
     pub recreate_wait: Duration,
+    pub entrypoint: Arc<route::Entrypoint>,
     /// The id of the container that this process runs in.
     pub own_id: Option<String>,
     pub endpoints: Arc<EndpointRegistry>,
@@ -138,10 +139,13 @@ impl World {
         self.endpoints = endpoints;
         self.say_problems(problems);
         self.say_routes(&routes);
+        let timeouts = self.setup.entrypoint.timeouts;
         let aliases = routes.keys().cloned().collect();
         self.winners = routes;
-        let routes = self.winners.iter().map(|(alias, (_, target))| {
-            let route = Route { alias: Arc::clone(alias), target: target.clone() };
+        let routes = self.winners.iter().map(|(alias, (candidate, target))| {
+            let tuning = &candidate.tuning;
+            let (timeouts, max_conns) = (timeouts.tuned(tuning), tuning.max_conns_per_host);
+            let route = Route { alias: Arc::clone(alias), target: target.clone(), timeouts, max_conns };
             (alias.to_string(), Arc::new(route))
         });
         let table = Table::build(&self.setup.match_domains, routes);
@@ -155,6 +159,7 @@ impl World {
             open_keys,
             held,
             recreate_wait: self.setup.recreate_wait,
+            entrypoint: Arc::clone(&self.setup.entrypoint),
         }
     }
 
@@ -241,7 +246,8 @@ impl World {
         // Err: the same run was closed before and its last requests are still out. Not to be had again.
         let entry = self.setup.endpoints.entry(key, || Ok::<Run, Infallible>(Run { seen })).ok()?;
         let addr = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        Some(Endpoint { entry, host: host.into(), port, addr, seen, backlog: backlog.cloned() })
+        let busy = known.map_or_else(Arc::default, |endpoint| Arc::clone(&endpoint.busy));
+        Some(Endpoint { entry, host: host.into(), port, addr, seen, backlog: backlog.cloned(), busy })
     }
 
     fn close_unused(&self, used: &HashMap<EndpointKey, Endpoint>) {

@@ -99,6 +99,7 @@ fn config(engine: &DemoEngine, addr: SocketAddr) -> Config {
         http_addr_is_default: false,
         workers: None,
         match_domains: Vec::new(),
+        entrypoint: Default::default(),
         timeout_shutdown: Duration::from_secs(5),
         recreate_wait: Duration::from_secs(10),
         engines: vec![engine],

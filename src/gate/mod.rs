@@ -61,6 +61,14 @@ impl Gates {
         }
     }
 
+    /// Wakes the waiters at one service's gate.
+    pub fn open(&self, service: &str) {
+        let waiters = self.waiters.borrow_mut().remove(service);
+        for (_, waker) in waiters.into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
     /// Wakes every waiter of this core.
     pub fn open_all(&self) {
         let waiters = std::mem::take(&mut *self.waiters.borrow_mut());

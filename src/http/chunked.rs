@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::http::fields::forbidden_in_trailers;
 use crate::http::head::is_token_char;
 use crate::limits;
 
@@ -39,6 +40,20 @@ pub fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     }
 }
 
+/// Appends the chunk that ends a body, with those of the fields in `trailers` (a [`ChunkDecoder`]'s) that may
+/// stand there: none that frames or routes the message, says who asks, changes how the body is read, or that
+/// a proxy sets (RFC 9110 §6.5.1).
+pub fn write_last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
+    out.extend_from_slice(b"0\r\n");
+    for line in trailers.split_inclusive(|b| *b == b'\n') {
+        let name = line.split(|b| *b == b':').next().unwrap_or_default();
+        if line.ends_with(b"\r\n") && !name.is_empty() && !forbidden_in_trailers(name) {
+            out.extend_from_slice(line);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Why a chunked body is refused. The other side can't be understood any more: its connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkError(pub &'static str);
@@ -55,7 +70,7 @@ pub struct ChunkStep {
 }
 
 /// Reads a chunked body step by step. However the input is cut, the same bytes and the same verdict come
-/// out. Extensions and trailers are checked and dropped.
+/// out. Extensions are checked and dropped, trailers checked and kept: [`ChunkDecoder::trailers`].
 ///
 /// ```text
 ///            hex digits        ;…              CR            LF, size > 0
@@ -77,6 +92,8 @@ pub struct ChunkDecoder {
     line: usize,
     /// Bytes of framing beyond what a body of chunks needs.
     overhead: u64,
+    /// The lines of the trailer section so far.
+    trailers: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +138,12 @@ impl Default for ChunkDecoder {
 impl ChunkDecoder {
     /// A decoder before the first byte of a body.
     pub fn new() -> Self {
-        ChunkDecoder { state: State::SizeStart, left: 0, line: 0, overhead: 0 }
+        ChunkDecoder { state: State::SizeStart, left: 0, line: 0, overhead: 0, trailers: Vec::new() }
+    }
+
+    /// The trailer section's field lines as they came, complete once the body is done.
+    pub fn trailers(&self) -> &[u8] {
+        &self.trailers
     }
 
     /// Reads framing up to the next data, and as much of that as `input` holds. Call again with what is left
@@ -152,6 +174,7 @@ impl ChunkDecoder {
                         self.state = State::Failed(error);
                         return Err(error);
                     }
+                    self.keep_trailer(input[at]);
                     at += 1;
                 }
             }
@@ -188,6 +211,16 @@ impl ChunkDecoder {
             _ => return Err(ChunkError("malformed trailer section")),
         };
         Ok(())
+    }
+
+    /// After a byte of framing: keeps it if it belongs to a trailer's line. `count` bounds them.
+    fn keep_trailer(&mut self, b: u8) {
+        let begun = !self.trailers.is_empty();
+        match self.state {
+            State::TrailerName | State::TrailerValue | State::TrailerLf => self.trailers.push(b),
+            State::TrailerStart if begun => self.trailers.push(b),
+            _ => {}
+        }
     }
 
     /// Counts a byte of framing against the limit of its line or section.

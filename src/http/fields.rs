@@ -70,6 +70,36 @@ pub(super) fn response_field_ends_here(name: &[u8]) -> bool {
     candidates.iter().any(|candidate| name.eq_ignore_ascii_case(candidate))
 }
 
+/// Whether a trailer field of that name is not passed on (RFC 9110 §6.5.1): a recipient that merges trailers
+/// into the head would read the message otherwise than it was checked.
+pub(super) fn forbidden_in_trailers(name: &[u8]) -> bool {
+    const NAMES: &[&[u8]] = &[
+        b"age",
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"expires",
+        b"location",
+        b"max-forwards",
+        b"pragma",
+        b"range",
+        b"retry-after",
+        b"set-cookie",
+        b"vary",
+        b"www-authenticate",
+        CDN_LOOP,
+        REQUEST_ID,
+    ];
+    request_field_ends_here(name)
+        || response_field_ends_here(name)
+        || name.get(..3).is_some_and(|start| same(start, b"if-"))
+        || NAMES.iter().any(|candidate| same(name, candidate))
+}
+
 /// The loop guard's field (RFC 8586), in lower case.
 pub(super) const CDN_LOOP: &[u8] = b"cdn-loop";
 /// The request id's field, in lower case.

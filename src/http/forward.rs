@@ -13,8 +13,10 @@ use crate::http::write;
 /// What we know of a request beyond its head, and tell the upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<'a> {
-    /// The client's address, as the connection (or a trusted proxy's header, once there is one) has it.
+    /// The address that the request came from, as the connection or its PROXY header has it.
     pub client: IpAddr,
+    /// That address is a trusted proxy's: what its `X-Forwarded-*`, `X-Real-IP` and `Forwarded` say goes on.
+    pub trusted: bool,
     /// `http` or `https`: how the client came.
     pub scheme: &'static str,
     /// The port of our listener. Told only if the client named no host, for behind a mapped port it isn't the
@@ -44,8 +46,8 @@ pub fn is_loop(req: &Request<'_>, instance: &str) -> bool {
 /// sent it, the client's end-to-end fields in their order, the body's framing, and what we say about the
 /// client.
 ///
-/// Left out: what `Connection` names and the other hop-by-hop fields, `Expect`, trailers' announcement,
-/// every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` of the client. The head asks for a kept connection.
+/// Left out: what `Connection` names and the other hop-by-hop fields but our own wish for another protocol or
+/// for trailers, `Expect`, every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` of a client that isn't trusted. The head asks for a kept connection.
 pub fn write_forward_request(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
     let path_and_query = req.target.path_and_query();
     out.extend_from_slice(req.method.as_bytes());
@@ -66,6 +68,7 @@ pub fn write_forward_request(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward
         Body::Length(length) => write::content_length(out, length),
         Body::Chunked => out.extend_from_slice(write::CHUNKED),
     }
+    write_hop(out, req);
     if !has_request_id && is_token(fwd.request_id.as_bytes()) {
         write::field(out, b"X-Request-Id", fwd.request_id.as_bytes());
     }
@@ -73,20 +76,66 @@ pub fn write_forward_request(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward
     out.extend_from_slice(b"\r\n");
 }
 
-/// What we say about the client and its request.
-fn write_client(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
-    for name in ["X-Forwarded-For: ", "X-Real-IP: "] {
-        out.extend_from_slice(name.as_bytes());
-        write::address(out, fwd.client);
+/// What the client wants of this hop, as our own wish on the next: another protocol (RFC 9110 §7.8),
+/// trailers (§10.1.4), and which trailers it will send itself (§6.6.2).
+fn write_hop(out: &mut Vec<u8>, req: &Request<'_>) {
+    if req.body == Body::Chunked {
+        write_announced(out, &req.fields);
+    }
+    let te = req.fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"te"));
+    let trailers = te.flat_map(|f| list(f.value)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    for (i, protocol) in req.protocols().enumerate() {
+        out.extend_from_slice(if i == 0 { b"Upgrade: " } else { b", " });
+        out.extend_from_slice(protocol);
+    }
+    let upgrade = req.protocols().next().is_some();
+    if upgrade {
         out.extend_from_slice(b"\r\n");
     }
-    write::field(out, b"X-Forwarded-Proto", fwd.scheme.as_bytes());
-    if !req.host.is_empty() {
-        write::field(out, b"X-Forwarded-Host", req.host);
+    if trailers {
+        write::field(out, b"TE", b"trailers");
     }
-    out.extend_from_slice(b"X-Forwarded-Port: ");
-    write::decimal(out, u64::from(client_side_port(req, fwd)));
-    out.extend_from_slice(b"\r\n");
+    match (trailers, upgrade) {
+        (true, true) => write::field(out, b"Connection", b"TE, Upgrade"),
+        (true, false) => write::field(out, b"Connection", b"TE"),
+        (false, true) => write::field(out, b"Connection", b"Upgrade"),
+        (false, false) => {}
+    }
+}
+
+/// The announcement of the trailers that follow a chunked body.
+fn write_announced(out: &mut Vec<u8>, fields: &[Field<'_>]) {
+    for field in fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"trailer")) {
+        write::field(out, b"Trailer", field.value);
+    }
+}
+
+/// What we say about the client and its request, after what a trusted proxy said.
+fn write_client(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
+    let told = |name: &'static str| if fwd.trusted { req.field(name) } else { None };
+    write_hops(out, req, fwd);
+    match told("x-real-ip") {
+        Some(ip) => write::field(out, b"X-Real-IP", ip),
+        None => {
+            out.extend_from_slice(b"X-Real-IP: ");
+            write::address(out, fwd.client);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    let scheme = told("x-forwarded-proto").unwrap_or(fwd.scheme.as_bytes());
+    let host = told("x-forwarded-host").unwrap_or(req.host);
+    write::field(out, b"X-Forwarded-Proto", scheme);
+    if !host.is_empty() {
+        write::field(out, b"X-Forwarded-Host", host);
+    }
+    match told("x-forwarded-port") {
+        Some(port) => write::field(out, b"X-Forwarded-Port", port),
+        None => {
+            out.extend_from_slice(b"X-Forwarded-Port: ");
+            write::decimal(out, u64::from(client_side_port(host, scheme, fwd.local_port)));
+            out.extend_from_slice(b"\r\n");
+        }
+    }
     write::field(out, b"X-Forwarded-Method", req.method.as_bytes());
     write::field(out, b"X-Forwarded-Uri", req.target.path_and_query());
     if is_token(fwd.instance.as_bytes()) {
@@ -94,13 +143,40 @@ fn write_client(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
     }
 }
 
+/// The way so far, and the client as its last hop. `Forwarded` (RFC 7239) only goes on if it came.
+fn write_hops(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
+    let all = |name: &'static str| {
+        let lines = req.fields.iter().filter(move |f| f.name.eq_ignore_ascii_case(name.as_bytes()));
+        lines.map(|f| f.value).filter(|value| !value.is_empty() && fwd.trusted)
+    };
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    for value in all("x-forwarded-for") {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    write::address(out, fwd.client);
+    out.extend_from_slice(b"\r\n");
+    if all("forwarded").next().is_none() {
+        return;
+    }
+    out.extend_from_slice(b"Forwarded: ");
+    for value in all("forwarded") {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    let v6 = fwd.client.to_canonical().is_ipv6();
+    out.extend_from_slice(if v6 { b"for=\"[" } else { b"for=" });
+    write::address(out, fwd.client);
+    out.extend_from_slice(if v6 { b"]\"\r\n" } else { b"\r\n" });
+}
+
 /// The port of the URL that the client asked for.
-fn client_side_port(req: &Request<'_>, fwd: &Forward<'_>) -> u16 {
-    match parse_host(req.host) {
+fn client_side_port(host: &[u8], scheme: &[u8], local_port: u16) -> u16 {
+    match parse_host(host) {
         Ok(HostParts { port: Some(port), .. }) => port,
-        Ok(_) if fwd.scheme == "https" => 443,
+        Ok(_) if scheme.eq_ignore_ascii_case(b"https") => 443,
         Ok(_) => 80,
-        Err(_) => fwd.local_port,
+        Err(_) => local_port,
     }
 }
 
@@ -170,9 +246,20 @@ pub fn write_forward_response(
         }
     }
     match how {
-        ResponseFraming::ChunkedOut => out.extend_from_slice(write::CHUNKED),
+        ResponseFraming::ChunkedOut => {
+            if resp.body == ResponseBody::Chunked {
+                write_announced(out, &resp.fields);
+            }
+            out.extend_from_slice(write::CHUNKED);
+        }
         ResponseFraming::Length(length) => write::content_length(out, length),
         ResponseFraming::None | ResponseFraming::Close => {}
+    }
+    if resp.status == 101 {
+        for field in resp.fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"upgrade")) {
+            write::field(out, b"Upgrade", field.value);
+        }
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
     }
     if !resp.is_interim() {
         match (keep_alive && how != ResponseFraming::Close, client_version) {

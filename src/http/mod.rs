@@ -4,10 +4,11 @@
 //! caller reuses. Whatever could be read in two ways is refused, also where the RFCs would tolerate it: what
 //! an upstream sees must be the one request that was looked up and checked here.
 //!
-//! - [`head_complete`] finds the end of a head that trickles in, [`parse_request`] and [`parse_response`]
-//!   read it, [`parse_host`] splits a host name;
+//! - [`head_complete`] finds the end of a head that trickles in, [`parse_request`], [`parse_response`] and
+//!   [`parse_answer`] read it, [`parse_host`] splits a host name;
 //! - [`ChunkDecoder`] reads chunked bodies, [`write_chunk_head`] writes them;
 //! - [`write_forward_request`] and [`write_forward_response`] write the heads that go on;
+//! - [`parse_proxy_header`] reads what a balancer says before the first head;
 //! - [`write_answer`] writes the answers that are our own.
 
 mod accept;
@@ -19,6 +20,7 @@ mod framing;
 mod head;
 mod host;
 mod method;
+mod proxy_protocol;
 mod request;
 mod response;
 mod status;
@@ -28,6 +30,7 @@ mod write;
 pub use answer::{Answer, write_answer};
 pub use chunked::{
     CHUNK_END, ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, write_chunk, write_chunk_head,
+    write_last_chunk,
 };
 pub use forward::{
     CONTINUE, Forward, ResponseFraming, is_loop, write_forward_request, write_forward_response,
@@ -35,7 +38,8 @@ pub use forward::{
 pub use head::{Field, Version, head_complete};
 pub use host::{HostParts, parse_host};
 pub use method::Method;
+pub use proxy_protocol::{BadProxyHeader, ProxyHeader, parse_proxy_header};
 pub use request::{Body, Reject, Request, parse_request};
-pub use response::{BadResponse, Response, ResponseBody, parse_response};
+pub use response::{BadResponse, Response, ResponseBody, parse_answer, parse_response};
 pub use status::status_text;
 pub use target::Target;

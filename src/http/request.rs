@@ -66,6 +66,13 @@ impl<'b> Request<'b> {
     pub fn field(&self, name: &str) -> Option<&'b [u8]> {
         find_field(&self.fields, name)
     }
+
+    /// The protocols that the upstream is asked to change to. None with a body: a server may pass over an
+    /// `Upgrade` (RFC 9110 §7.8), and where a body would end after the change nobody says.
+    pub fn protocols(&self) -> impl Iterator<Item = &'b [u8]> {
+        let offered = self.upgrade.filter(|_| matches!(self.body, Body::None | Body::Length(0)));
+        list(offered.unwrap_or_default()).filter(|p| !p.is_empty() && !p.eq_ignore_ascii_case(b"h2c"))
+    }
 }
 
 /// Fields that a head has room for before the vector grows: most have fewer.

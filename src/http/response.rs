@@ -4,14 +4,15 @@ use std::mem::MaybeUninit;
 
 use crate::http::fields::{Meaning, meaning};
 use crate::http::framing::{Coding, Connection, content_length, transfer_coding};
-use crate::http::head::{Field, HeadScan, Version, find_field, scan_head};
+use crate::http::head::{Field, HeadScan, Version, find_field, list, scan_head};
 use crate::http::method::Method;
+use crate::http::request::Request;
 use crate::limits;
 
 /// A response head, borrowed from the buffer it was read from.
 #[derive(Clone, Debug)]
 pub struct Response<'b> {
-    /// 100 to 999, never 101.
+    /// 100 to 999.
     pub status: u16,
     /// The reason phrase; may be empty.
     pub reason: &'b [u8],
@@ -66,6 +67,35 @@ const FIELDS_ROOM: usize = 24;
 /// A head that isn't exactly as RFC 9112 writes it, is longer than the limits, has two lengths or a transfer
 /// coding other than `chunked`; 101, which nobody asked for.
 pub fn parse_response<'b>(buf: &'b [u8], to: &Method<'_>) -> Result<Option<Response<'b>>, BadResponse> {
+    match parse(buf, to)? {
+        Some(response) if response.status == 101 => Err(NOT_ASKED_FOR),
+        parsed => Ok(parsed),
+    }
+}
+
+/// As [`parse_response`] for the answer to `request`: 101 is taken if it changes to a protocol that the
+/// request asked for (RFC 9110 §7.8).
+///
+/// # Errors
+/// As [`parse_response`].
+pub fn parse_answer<'b>(buf: &'b [u8], request: &Request<'_>) -> Result<Option<Response<'b>>, BadResponse> {
+    match parse(buf, &request.method)? {
+        Some(response) if response.status == 101 && !is_switch(&response, request) => Err(NOT_ASKED_FOR),
+        parsed => Ok(parsed),
+    }
+}
+
+const NOT_ASKED_FOR: BadResponse = BadResponse("it switches protocols, which wasn't asked for");
+
+/// Whether each protocol that the 101 names was asked for, and one is named.
+fn is_switch(response: &Response<'_>, request: &Request<'_>) -> bool {
+    let upgrades = response.fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"upgrade"));
+    let mut chosen = upgrades.flat_map(|f| list(f.value)).peekable();
+    let asked = |protocol: &[u8]| request.protocols().any(|asked| asked.eq_ignore_ascii_case(protocol));
+    response.version == Version::Http11 && chosen.peek().is_some() && chosen.all(asked)
+}
+
+fn parse<'b>(buf: &'b [u8], to: &Method<'_>) -> Result<Option<Response<'b>>, BadResponse> {
     let prefix_len = buf.len().min(PREFIX.len());
     if buf[..prefix_len] != PREFIX[..prefix_len] {
         return Err(BadResponse("no HTTP/1 response"));
@@ -88,9 +118,6 @@ pub fn parse_response<'b>(buf: &'b [u8], to: &Method<'_>) -> Result<Option<Respo
     let (Some(status @ 100..), Some(minor)) = (parsed.code, parsed.version) else {
         return Err(BadResponse("malformed status line"));
     };
-    if status == 101 {
-        return Err(BadResponse("it switches protocols, which wasn't asked for"));
-    }
     let mut facts = Facts::default();
     let mut fields = Vec::with_capacity(FIELDS_ROOM);
     for header in parsed.headers.iter() {

@@ -1,10 +1,10 @@
 //! A connection of the data plane, to a client or to an upstream, whatever lies between the bytes and the
 //! socket.
 
-use crate::runtime::{Abort, Shutdown, TcpStream, Wake};
+use crate::runtime::{Abort, EndWatch, Shutdown, TcpStream, Wake};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A connection. The methods are those of [`TcpStream`]: two coroutines may wait on its two directions.
 pub enum Stream {
@@ -60,6 +60,34 @@ impl Stream {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Plain(tcp) => tcp.shutdown(how),
+        }
+    }
+
+    /// Has the kernel find out when the peer of a silent connection is gone; as [`TcpStream::set_keepalive`].
+    pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
+        match self {
+            Stream::Plain(tcp) => tcp.set_keepalive(idle),
+        }
+    }
+
+    /// Whether the connection has failed; as [`TcpStream::has_failed`].
+    pub fn has_failed(&self) -> bool {
+        match self {
+            Stream::Plain(tcp) => tcp.has_failed(),
+        }
+    }
+
+    /// Runs `f` once the other side has ended or the connection has failed; as [`TcpStream::when_ended`].
+    pub fn when_ended(&self, f: impl FnOnce() + 'static) -> EndWatch {
+        match self {
+            Stream::Plain(tcp) => tcp.when_ended(f),
+        }
+    }
+
+    /// Runs `f` once the connection may have failed; as [`TcpStream::when_failed`].
+    pub fn when_failed(&self, f: impl FnOnce() + 'static) -> EndWatch {
+        match self {
+            Stream::Plain(tcp) => tcp.when_failed(f),
         }
     }
 

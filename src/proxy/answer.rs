@@ -62,14 +62,8 @@ pub(super) fn send(
 }
 
 /// The answer to a connection over the cap.
-pub(super) fn overloaded(out: &mut Vec<u8>, request_id: &str) {
-    let answer = Answer {
-        status: 503,
-        reason: "too many connections",
-        request_id,
-        retry_after: Some(1),
-        keep_alive: false,
-        head_only: false,
-    };
+pub(super) fn overloaded(out: &mut Vec<u8>, request_id: &str, reason: &str) {
+    let answer =
+        Answer { status: 503, reason, request_id, retry_after: Some(1), keep_alive: false, head_only: false };
     http::write_answer(out, None, &answer);
 }

@@ -11,10 +11,12 @@ use super::Admitted;
 use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
+use super::opening;
 use super::record::{Asked, Record};
 use crate::http;
-use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
+use crate::limits::REQUEST_HEAD_BYTES;
 use crate::net::{BoundListener, Stream};
+use crate::route::Opening;
 use crate::runtime::{self, Wake};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -42,25 +44,37 @@ pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
 
 fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
     core.metrics.accepted.add(1);
-    let Some(admitted) = core.shared.admit() else {
-        core.metrics.refused.add(1);
-        let refused = core.metrics.refused.get();
-        if refused.is_power_of_two() {
-            log::warn!("too many connections: this core refused {refused} so far with 503");
+    let ip = peer.ip();
+    let (most, opening, timeout) =
+        core.entrypoint(|e| (e.most_connections(ip), e.opening(ip), e.timeouts.header));
+    let admitted = match core.shared.admit(ip, most) {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            core.metrics.refused.add(1);
+            let refused = core.metrics.refused.get();
+            if refused.is_power_of_two() {
+                log::warn!("{peer}: {reason}: this core refused {refused} so far with 503");
+            }
+            return refuse(core, stream, reason);
         }
-        return refuse(core, stream);
     };
     let admitted = Open::new(core, admitted);
     let record = Record::default();
     let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, record, admitted };
-    idle(client, Vec::new(), runtime::now() + HEADER_TIMEOUT);
+    let deadline = runtime::now() + timeout;
+    match opening {
+        Opening::Request => idle(client, Vec::new(), deadline),
+        Opening::MaybeHeader => opening::wait(client, Vec::new(), false, deadline),
+        Opening::Header => opening::wait(client, Vec::new(), true, deadline),
+        Opening::Refused => log::debug!("{peer} is no trusted proxy: closed"),
+    }
 }
 
 /// Answers 503 from the core's own stack: the answer fits the socket's buffer or is lost.
-fn refuse(core: &Rc<Core>, stream: Stream) {
+fn refuse(core: &Rc<Core>, stream: Stream, reason: &str) {
     let mut out = core.buffer();
     let id = core.request_id();
-    answer::overloaded(&mut out, id.as_str());
+    answer::overloaded(&mut out, id.as_str(), reason);
     stream.try_write(&out).ok();
     core.recycle(out);
     stream.linger_close();
@@ -71,6 +85,7 @@ pub(super) struct Client {
     pub core: Rc<Core>,
     /// Shared with the coroutine that uploads the body.
     pub stream: Rc<Stream>,
+    /// Who asks: the other side of the connection, or whom its PROXY header names.
     pub peer: SocketAddr,
     /// The exchange that it is in.
     pub record: Record,
@@ -98,18 +113,33 @@ impl Drop for Open {
 
 /// Waits for (the rest of) a head, without a stack.
 fn idle(client: Client, partial: Vec<u8>, deadline: Instant) {
-    let Client { core, stream, peer, admitted, .. } = client;
-    let Ok(stream) = Rc::try_unwrap(stream) else { return };
-    stream.when_readable(Some(deadline), move |stream, wake| {
-        let client = Client { core, stream: Rc::new(stream), peer, record: Record::default(), admitted };
-        match wake {
-            Wake::Ready => receive(client, partial, deadline),
-            Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, head| {
-                answer_and_close(client, &head, &Own::new(408, "the request's head took too long"));
-            }),
-            Wake::TimedOut | Wake::Stopped => {}
-        }
+    client.when_readable(deadline, move |client, wake| match wake {
+        Wake::Ready => receive(client, partial, deadline),
+        Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, head| {
+            answer_and_close(client, &head, &Own::new(408, "the request's head took too long"));
+        }),
+        Wake::TimedOut | Wake::Stopped => {}
     });
+}
+
+impl Client {
+    /// Waits for bytes without a stack.
+    pub fn when_readable(self, deadline: Instant, f: impl FnOnce(Client, Wake) + 'static) {
+        let Client { core, stream, peer, admitted, .. } = self;
+        let Ok(stream) = Rc::try_unwrap(stream) else { return };
+        stream.when_readable(Some(deadline), move |stream, wake| {
+            f(Client { core, stream: Rc::new(stream), peer, record: Record::default(), admitted }, wake);
+        });
+    }
+}
+
+/// Goes on with what lay behind a PROXY header.
+pub(super) fn opened(client: Client, received: Vec<u8>, deadline: Instant) {
+    let mut scanned = 0;
+    match http::head_complete(&received, &mut scanned) && !received.is_empty() {
+        true => work(client, received, serve),
+        false => idle(client, received, deadline),
+    }
 }
 
 /// Takes what has arrived, on the core's own stack.
@@ -128,7 +158,8 @@ fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
         }
     }
     // The head's time starts with its first byte.
-    let deadline = if first { deadline.min(runtime::now() + HEADER_TIMEOUT) } else { deadline };
+    let timeout = client.core.entrypoint(|entrypoint| entrypoint.timeouts.header);
+    let deadline = if first { deadline.min(runtime::now() + timeout) } else { deadline };
     idle(client, partial, deadline);
 }
 
@@ -160,7 +191,8 @@ fn serve(client: Client, mut head: Vec<u8>) {
             break;
         }
     }
-    let timeout = if head.is_empty() { IDLE_TIMEOUT } else { HEADER_TIMEOUT };
+    let timeouts = client.core.entrypoint(|entrypoint| entrypoint.timeouts);
+    let timeout = if head.is_empty() { timeouts.idle } else { timeouts.header };
     if head.is_empty() {
         // An idle connection holds no buffer.
         client.core.recycle(std::mem::take(&mut head));

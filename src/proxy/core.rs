@@ -7,6 +7,7 @@ use crate::gate::{Gates, Passed};
 use crate::lifecycle::{CoreLeases, Refused};
 use crate::limits::BUFFERS_KEPT;
 use crate::metrics::{CoreMetrics, RouteTally};
+use crate::route::Entrypoint;
 use crate::runtime::{self, Abort};
 use crate::snapshot::{CoreView, Endpoint, EndpointKey, Run, Snapshot};
 use crate::upstream::Upstreams;
@@ -17,6 +18,7 @@ use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 /// The state of one core.
@@ -82,6 +84,11 @@ impl Core {
         Arc::clone(self.view.borrow_mut().snapshot())
     }
 
+    /// Asks what holds for all clients now; `ask` must not wait.
+    pub fn entrypoint<R>(&self, ask: impl FnOnce(&Entrypoint) -> R) -> R {
+        ask(&self.view.borrow_mut().snapshot().entrypoint)
+    }
+
     /// A new snapshot was published: whoever waits looks again, and what is no longer current ends.
     pub fn changed(&self) {
         let snapshot = self.snapshot();
@@ -136,6 +143,14 @@ impl Core {
     pub fn begin(self: &Rc<Self>, endpoint: &Endpoint) -> Result<InFlight, Refused> {
         self.leases.borrow_mut().begin(&endpoint.entry, runtime::now())?;
         Ok(InFlight { core: Rc::clone(self), key: endpoint.entry.key().clone() })
+    }
+
+    /// Counts a connection to `endpoint` in, until the guard is dropped; none if there are `most` already.
+    pub fn occupy(self: &Rc<Self>, service: &Arc<str>, endpoint: &Endpoint, most: u32) -> Option<Occupied> {
+        let more = |busy: u32| (busy < most).then(|| busy + 1);
+        endpoint.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        let (core, service, busy) = (Rc::clone(self), Arc::clone(service), Arc::clone(&endpoint.busy));
+        Some(Occupied { core, service, busy })
     }
 
     /// Waits at the gate of `service`.
@@ -220,6 +235,20 @@ pub(super) struct InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.core.leases.borrow_mut().end(&self.key, runtime::now());
+    }
+}
+
+/// A connection that counts towards `max_conns_per_host`.
+pub(super) struct Occupied {
+    core: Rc<Core>,
+    service: Arc<str>,
+    busy: Arc<AtomicU32>,
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+        self.core.gates.open(&self.service);
     }
 }
 

@@ -2,11 +2,14 @@
 
 use super::connection::Client;
 use super::core::Core;
-use crate::http::{CHUNK_END, ChunkDecoder, LAST_CHUNK, ResponseBody, ResponseFraming, write_chunk_head};
-use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, RESPONSE_BODY_TIMEOUT};
-use crate::net::Stream;
+use super::watch::Watched;
+use crate::http::{
+    CHUNK_END, ChunkDecoder, ResponseBody, ResponseFraming, write_chunk_head, write_last_chunk,
+};
+use crate::limits::BODY_BUFFER_BYTES;
 use crate::runtime;
 use std::io;
+use std::time::Duration;
 
 /// How a body's transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +25,19 @@ pub(super) enum End {
 /// Sends `out` (the head, already written) and the body whose first bytes are `buffered`.
 pub(super) fn transfer(
     client: &Client,
-    upstream: &Stream,
+    upstream: &Watched<'_>,
     body: ResponseBody,
     framing: ResponseFraming,
     out: Vec<u8>,
     buffered: &[u8],
 ) -> End {
-    let mut sender = Sender { client, out, chunked: framing == ResponseFraming::ChunkedOut };
+    let mut sender = Sender {
+        client,
+        out,
+        chunked: framing == ResponseFraming::ChunkedOut,
+        timeout: upstream.timeouts.body,
+        trailers: Vec::new(),
+    };
     let end = match body {
         ResponseBody::None => Ok(buffered.is_empty()),
         ResponseBody::Length(length) => length_body(&mut sender, upstream, length, buffered),
@@ -39,6 +48,7 @@ pub(super) fn transfer(
     let Sender { out, .. } = sender;
     client.core.recycle(out);
     match end {
+        _ if upstream.client_has_gone() => End::ClientGone,
         Ok(clean) => End::Complete { clean },
         Err(end) => end,
     }
@@ -49,6 +59,10 @@ struct Sender<'c> {
     client: &'c Client,
     out: Vec<u8>,
     chunked: bool,
+    /// For the client to take some bytes.
+    timeout: Duration,
+    /// The upstream's, once its last chunk is read.
+    trailers: Vec<u8>,
 }
 
 impl Sender<'_> {
@@ -60,7 +74,7 @@ impl Sender<'_> {
             write_chunk_head(&mut self.out, data.len());
         }
         let tail: &[u8] = if self.chunked { CHUNK_END } else { b"" };
-        let deadline = runtime::now() + BODY_TIMEOUT;
+        let deadline = runtime::now() + self.timeout;
         let sent = self.client.stream.write_all_vectored(&[&self.out, data, tail], Some(deadline));
         if sent.is_ok() {
             self.client.record.sent(self.out.len() + data.len() + tail.len(), data.len());
@@ -74,7 +88,7 @@ impl Sender<'_> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let sent = self.client.stream.write_all(&self.out, Some(runtime::now() + BODY_TIMEOUT));
+        let sent = self.client.stream.write_all(&self.out, Some(runtime::now() + self.timeout));
         if sent.is_ok() {
             self.client.record.sent(self.out.len(), 0);
         }
@@ -84,13 +98,13 @@ impl Sender<'_> {
 
     fn finish(&mut self) -> Result<(), End> {
         if self.chunked {
-            self.out.extend_from_slice(LAST_CHUNK);
+            write_last_chunk(&mut self.out, &self.trailers);
         }
         self.flush()
     }
 }
 
-fn length_body(sender: &mut Sender<'_>, up: &Stream, length: u64, buffered: &[u8]) -> Result<bool, End> {
+fn length_body(sender: &mut Sender<'_>, up: &Watched<'_>, length: u64, buffered: &[u8]) -> Result<bool, End> {
     let take = usize::try_from(length).unwrap_or(usize::MAX).min(buffered.len());
     sender.data(&buffered[..take])?;
     let clean = take == buffered.len();
@@ -109,7 +123,7 @@ fn length_body(sender: &mut Sender<'_>, up: &Stream, length: u64, buffered: &[u8
     Ok(clean)
 }
 
-fn chunked_body(sender: &mut Sender<'_>, up: &Stream, buffered: &[u8]) -> Result<bool, End> {
+fn chunked_body(sender: &mut Sender<'_>, up: &Watched<'_>, buffered: &[u8]) -> Result<bool, End> {
     let mut decoder = ChunkDecoder::new();
     if let Some(clean) = decode(sender, &mut decoder, buffered)? {
         return Ok(clean);
@@ -135,13 +149,14 @@ fn decode(sender: &mut Sender<'_>, decoder: &mut ChunkDecoder, input: &[u8]) -> 
         sender.data(&input[at..][step.data.clone()])?;
         at += step.consumed;
         if step.done {
+            sender.trailers.extend_from_slice(decoder.trailers());
             return Ok(Some(at == input.len()));
         }
     }
     Ok(None)
 }
 
-fn until_close(sender: &mut Sender<'_>, up: &Stream, buffered: &[u8]) -> Result<bool, End> {
+fn until_close(sender: &mut Sender<'_>, up: &Watched<'_>, buffered: &[u8]) -> Result<bool, End> {
     sender.data(buffered)?;
     let mut buffer = BodyBuffer::new(&sender.client.core);
     loop {
@@ -166,9 +181,9 @@ impl<'c> BodyBuffer<'c> {
         BodyBuffer { core, bytes: core.buffer() }
     }
 
-    fn read(&mut self, from: &Stream, at_most: usize) -> io::Result<&[u8]> {
+    fn read(&mut self, from: &Watched<'_>, at_most: usize) -> io::Result<&[u8]> {
         self.bytes.resize(BODY_BUFFER_BYTES, 0);
-        let n = from.read(&mut self.bytes[..at_most], Some(runtime::now() + RESPONSE_BODY_TIMEOUT))?;
+        let n = from.read(&mut self.bytes[..at_most], runtime::now() + from.timeouts.response_body)?;
         Ok(&self.bytes[..n])
     }
 }

@@ -6,13 +6,14 @@ use super::core::RequestId;
 use super::download::{self, End};
 use super::reach::{self, Reached, Unreached};
 use super::record::Asked;
+use super::tunnel;
 use super::upload::{State, Upload};
-use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
-use crate::limits::{
-    BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT,
-};
+use super::watch::Watched;
+use crate::http::{self, Body, Forward, Request, Response, ResponseFraming, Version};
+use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES};
 use crate::metrics::UpstreamError;
 use crate::net::Stream;
+use crate::route::Timeouts;
 use crate::runtime;
 use std::io;
 use std::rc::Rc;
@@ -87,10 +88,6 @@ fn not_served(client: &Client, request: &Request<'_>) -> Option<Own> {
     if http::is_loop(request, &client.core.shared.instance) {
         return Some(Own::new(508, "the request has come back to this Tidegate: its route leads to itself"));
     }
-    if let Some(protocol) = request.upgrade {
-        let protocol = String::from_utf8_lossy(protocol);
-        return Some(Own::new(501, format!("Upgrade to `{protocol}` is not supported yet")));
-    }
     None
 }
 
@@ -103,10 +100,10 @@ enum Outcome {
 }
 
 fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached, id: &RequestId) -> Outcome {
-    let Reached { stream, key, reused, in_flight } = reached;
+    let Reached { stream, key, reused, in_flight, timeouts, occupied } = reached;
     let upstream = Rc::new(stream);
     let repeatable = reused && request.method.is_idempotent() && request.body == Body::None;
-    let sent = match send(client, request, rest, &upstream, id) {
+    let sent = match send(client, request, rest, &upstream, &timeouts, id) {
         Ok(sent) => sent,
         Err(_) if repeatable => return Outcome::NothingHeard,
         Err(error) => {
@@ -115,7 +112,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
         }
     };
     let mut buffer = client.core.buffer();
-    let answered = respond(client, request, &upstream, &sent, &mut buffer, repeatable);
+    let answered = respond(client, request, &upstream, &timeouts, &sent, &mut buffer, repeatable);
     client.core.recycle(buffer);
     client.record.body_received(sent.received(rest));
     let (end, keep_upstream, keep_client) = match answered {
@@ -127,13 +124,20 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     };
     sent.abandon();
     drop(in_flight);
+    let kept = occupied.is_none();
     let (uploaded, next) = sent.finish();
-    if keep_upstream
-        && uploaded
-        && let Ok(stream) = Rc::try_unwrap(upstream)
-    {
-        client.core.upstreams.put_back(key, stream, runtime::now());
+    // Err: the upload's coroutine still drains the client.
+    if let Ok(stream) = Rc::try_unwrap(upstream) {
+        match end {
+            End::Complete { .. } if keep_upstream && uploaded && kept => {
+                client.core.upstreams.put_back(key, stream, runtime::now());
+            }
+            // It may take no more bytes: an end behind them would never arrive.
+            End::Cut => stream.reset(),
+            End::Complete { .. } | End::ClientGone => {}
+        }
     }
+    drop(occupied);
     let after = match end {
         End::Complete { .. } if keep_client && uploaded => After::KeepAlive,
         End::Complete { .. } | End::ClientGone => After::Close,
@@ -203,12 +207,14 @@ fn send(
     request: &Request<'_>,
     rest: &[u8],
     upstream: &Rc<Stream>,
+    timeouts: &Timeouts,
     id: &RequestId,
 ) -> io::Result<Sent> {
     let mut out = client.core.buffer();
     let local_port = client.stream.local_addr().map_or(0, |addr| addr.port());
     let forward = Forward {
         client: client.peer.ip().to_canonical(),
+        trusted: client.core.entrypoint(|entrypoint| entrypoint.trusts(client.peer.ip())),
         scheme: "http",
         local_port,
         request_id: id.as_str(),
@@ -219,7 +225,7 @@ fn send(
     if let Some(length) = whole {
         out.extend_from_slice(&rest[..length]);
     }
-    let written = upstream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
+    let written = upstream.write_all(&out, Some(runtime::now() + timeouts.body));
     client.core.recycle(out);
     written?;
     match whole {
@@ -229,7 +235,7 @@ fn send(
                 // The endpoint is reached and takes the head: the client may send (RFC 9110 §10.1.1).
                 client.stream.write_all(http::CONTINUE, Some(runtime::now() + BODY_TIMEOUT))?;
             }
-            let upload = Upload::start(&client.stream, upstream, request.body, rest.to_vec());
+            let upload = Upload::start(&client.stream, upstream, request.body, rest.to_vec(), timeouts.body);
             upload.map(Sent::Going).map_err(io::Error::other)
         }
     }
@@ -241,33 +247,80 @@ type Answered = (End, bool, bool);
 fn respond(
     client: &Client,
     request: &Request<'_>,
-    upstream: &Stream,
+    upstream: &Rc<Stream>,
+    timeouts: &Timeouts,
     sent: &Sent,
     buffer: &mut Vec<u8>,
     repeatable: bool,
 ) -> Result<Answered, Result<Outcome, State>> {
+    let watched = Watched::new(client, upstream, *timeouts);
     let mut interim = 0;
     loop {
-        let response = match http::parse_response(buffer, &request.method) {
+        let response = match http::parse_answer(buffer, request) {
             Ok(Some(response)) => response,
             Ok(None) if buffer.len() > RESPONSE_HEAD_BYTES => return bad("the answer's head is too large"),
             Ok(None) => {
-                receive_head(upstream, sent, buffer, repeatable)?;
+                receive_head(&watched, sent, buffer, repeatable)?;
                 continue;
             }
             Err(error) => return bad(error.0),
         };
-        if (100..200).contains(&response.status) {
+        if response.status == 101 {
+            // What ends a tunnel is its own affair.
+            drop(watched);
+            return Ok((switch(client, request, upstream, sent, &response, buffer), false, false));
+        }
+        if response.is_interim() {
             let head_len = response.head_len;
             interim += 1;
-            if response.status == 101 || interim > INTERIM_RESPONSES {
-                return bad("an interim answer that was not asked for, or too many of them");
+            if interim > INTERIM_RESPONSES {
+                return bad("too many interim answers");
             }
+            pass_interim(client, request, &response)?;
             buffer.drain(..head_len);
             continue;
         }
-        return Ok(pass_on(client, request, upstream, sent, &response, &buffer[response.head_len..]));
+        return Ok(pass_on(client, request, &watched, sent, &response, &buffer[response.head_len..]));
     }
+}
+
+/// Passes an interim answer on (RFC 9110 §15.2): not to an HTTP/1.0 client, and no second 100 to one that
+/// asked for it and got ours.
+fn pass_interim(
+    client: &Client,
+    request: &Request<'_>,
+    response: &Response<'_>,
+) -> Result<(), Result<Outcome, State>> {
+    if request.version == Version::Http10 || (response.status == 100 && request.expect_continue) {
+        return Ok(());
+    }
+    let mut out = client.core.buffer();
+    http::write_forward_response(&mut out, response, ResponseFraming::None, true, request.version);
+    let sent = client.stream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
+    client.record.sent(out.len(), 0);
+    client.core.recycle(out);
+    sent.map_err(|_| Err(State::ClientGone))
+}
+
+/// Passes the 101 on and tunnels until both sides have ended.
+fn switch(
+    client: &Client,
+    request: &Request<'_>,
+    upstream: &Rc<Stream>,
+    sent: &Sent,
+    response: &Response<'_>,
+    buffer: &[u8],
+) -> End {
+    let mut to_client = Vec::new();
+    http::write_forward_response(&mut to_client, response, ResponseFraming::None, true, request.version);
+    to_client.extend_from_slice(&buffer[response.head_len..]);
+    client.record.answered(&client.core, response.status, None);
+    client.record.sent(to_client.len(), buffer.len() - response.head_len);
+    let to_upstream = match sent {
+        Sent::Whole(rest) => rest.clone(),
+        Sent::Going(_) => Vec::new(),
+    };
+    tunnel::run(client, upstream, to_client, to_upstream)
 }
 
 fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
@@ -276,19 +329,20 @@ fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
 }
 
 fn receive_head(
-    upstream: &Stream,
+    upstream: &Watched<'_>,
     sent: &Sent,
     buffer: &mut Vec<u8>,
     repeatable: bool,
 ) -> Result<(), Result<Outcome, State>> {
     let held = buffer.len();
     buffer.resize(held + BODY_BUFFER_BYTES, 0);
-    let read = upstream.read(&mut buffer[held..], Some(runtime::now() + RESPONSE_HEADER_TIMEOUT));
+    let read = upstream.read(&mut buffer[held..], runtime::now() + upstream.timeouts.response_header);
     buffer.truncate(held + *read.as_ref().unwrap_or(&0));
     let state = sent.state();
     let own = |kind, status, reason: String| Err(Ok(Outcome::Own(Own::failed(kind, status, reason))));
     match read {
         Ok(1..) => Ok(()),
+        _ if upstream.client_has_gone() => Err(Err(State::ClientGone)),
         _ if matches!(state, State::ClientBad(_) | State::ClientGone) => Err(Err(state)),
         Ok(0) | Err(_) if repeatable && held == 0 && !timed_out(&read) => Err(Ok(Outcome::NothingHeard)),
         Ok(_) => {
@@ -300,7 +354,7 @@ fn receive_head(
             // The clock of the answer starts when the request is whole.
             let progress = sent.progress().map(|at| runtime::now().saturating_duration_since(at));
             match progress {
-                Some(since) if since < BODY_TIMEOUT => Ok(()),
+                Some(since) if since < upstream.timeouts.body => Ok(()),
                 _ => own(UpstreamError::TimedOut, 504, "the service did not answer in time".into()),
             }
         }
@@ -318,7 +372,7 @@ fn timed_out(read: &io::Result<usize>) -> bool {
 fn pass_on(
     client: &Client,
     request: &Request<'_>,
-    upstream: &Stream,
+    upstream: &Watched<'_>,
     sent: &Sent,
     response: &Response<'_>,
     buffered: &[u8],

@@ -13,9 +13,12 @@ mod connection;
 mod core;
 mod download;
 mod exchange;
+mod opening;
 mod reach;
 mod record;
+mod tunnel;
 mod upload;
+mod watch;
 
 use crate::access_log::AccessLog;
 use crate::limits::CORE_TICK;
@@ -26,7 +29,8 @@ use crate::snapshot::Publisher;
 use crate::util::Locked;
 use crossbeam_channel::Sender;
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,6 +50,8 @@ pub struct Shared {
     /// Client connections at once.
     cap: usize,
     connections: AtomicUsize,
+    /// Open connections by client: touched once when one is accepted and once when it ends.
+    clients: Locked<HashMap<IpAddr, u32>>,
 }
 
 /// Who is told of what happens on the cores.
@@ -67,26 +73,57 @@ impl Shared {
         cap: usize,
         observers: Observers,
     ) -> Arc<Self> {
-        let connections = AtomicUsize::new(0);
-        Arc::new(Shared { publisher, instance, own_listeners, seed, observers, cap, connections })
+        let (connections, clients) = (AtomicUsize::new(0), Locked::new(HashMap::new()));
+        Arc::new(Shared { publisher, instance, own_listeners, seed, observers, cap, connections, clients })
     }
 
-    /// Counts a client connection in, unless as many are open as there may be.
-    fn admit(self: &Arc<Self>) -> Option<Admitted> {
+    /// Counts a client connection in, unless as many are open as there may be, in all or from its address.
+    fn admit(self: &Arc<Self>, peer: IpAddr, per_client: u32) -> Result<Admitted, &'static str> {
+        let client = network(peer);
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let admitted = Admitted { shared: Arc::clone(self) };
-        (before < self.cap).then_some(admitted)
+        let of_client = self.clients.with(|clients| {
+            let count = clients.entry(client).or_insert(0_u32);
+            *count += 1;
+            *count
+        });
+        let admitted = Admitted { shared: Arc::clone(self), client };
+        match () {
+            () if before >= self.cap => Err("too many connections"),
+            () if of_client > per_client => Err("too many connections from your address"),
+            () => Ok(admitted),
+        }
     }
 }
 
-/// A client connection that counts towards the cap until it is dropped.
+/// What counts as one client: an IPv4 address, or an IPv6 /64, which is the least that one is given.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+/// A client connection that counts towards the caps until it is dropped.
 struct Admitted {
     shared: Arc<Shared>,
+    client: IpAddr,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.clients.with(|clients| {
+            let left = clients.get_mut(&self.client).map(|count| {
+                *count = count.saturating_sub(1);
+                *count
+            });
+            if left == Some(0) {
+                clients.remove(&self.client);
+            }
+        });
     }
 }
 

@@ -4,12 +4,13 @@
 //! connect passes look-up and gate again, never the old address.
 
 use super::answer::Own;
-use super::core::{Core, InFlight};
+use super::core::{Core, InFlight, Occupied};
 use super::record::Record;
 use crate::gate::Passed;
-use crate::limits::{BACKLOG_LOOK, CONNECT_TIMEOUT, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
+use crate::limits::{BACKLOG_LOOK, BUSY_RETRY, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
 use crate::metrics::UpstreamError;
 use crate::net::{self, Stream};
+use crate::route::Timeouts;
 use crate::runtime;
 use crate::snapshot::{Endpoint, Route, Snapshot, Target, Unknown};
 use crate::upstream::PoolKey;
@@ -26,6 +27,10 @@ pub(super) struct Reached {
     /// It has carried an exchange before.
     pub reused: bool,
     pub in_flight: InFlight,
+    /// The route's.
+    pub timeouts: Timeouts,
+    /// Its place among the connections that the route allows; such a connection is not kept.
+    pub occupied: Option<Occupied>,
 }
 
 /// Why no connection could be had.
@@ -116,10 +121,37 @@ fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], deadline: Instant) -> 
         }
     };
     let key = PoolKey { endpoint: endpoint.entry.serial(), addr };
+    let occupied = match route.max_conns.map(|most| core.occupy(&route.alias, endpoint, most)) {
+        Some(None) => return busy(route),
+        Some(occupied) => occupied,
+        None => None,
+    };
+    let claim = Claim { in_flight, timeouts: route.timeouts, occupied };
     if let Some(stream) = core.upstreams.checkout(key, runtime::now()) {
-        return Next::Use(Reached { stream, key, reused: true, in_flight });
+        return Next::Use(claim.reached(stream, key, true));
     }
-    connect(core, host, &snapshot, route, endpoint, key, in_flight)
+    connect(core, host, &snapshot, route, endpoint, key, claim)
+}
+
+/// What a request holds of its endpoint.
+struct Claim {
+    in_flight: InFlight,
+    timeouts: Timeouts,
+    occupied: Option<Occupied>,
+}
+
+impl Claim {
+    fn reached(self, stream: Stream, key: PoolKey, reused: bool) -> Reached {
+        let Claim { in_flight, timeouts, occupied } = self;
+        Reached { stream, key, reused, in_flight, timeouts, occupied }
+    }
+}
+
+/// As many connections as `max_conns_per_host` allows are in use.
+fn busy(route: &Route) -> Next {
+    let why = format!("all connections to {} that max_conns_per_host allows are in use", route.alias);
+    let service = Arc::clone(&route.alias);
+    Next::Wait { service, until: runtime::now() + BUSY_RETRY, why: why.into() }
 }
 
 fn connect(
@@ -129,16 +161,15 @@ fn connect(
     route: &Route,
     endpoint: &Endpoint,
     key: PoolKey,
-    in_flight: InFlight,
+    claim: Claim,
 ) -> Next {
     let now = runtime::now();
     let young_until = endpoint.seen + snapshot.recreate_wait;
     let young = now < young_until;
-    let timeout = if young { YOUNG_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
+    let timeout =
+        if young { YOUNG_CONNECT_TIMEOUT.min(claim.timeouts.connect) } else { claim.timeouts.connect };
     match core.upstreams.connect(key, now + timeout) {
-        Ok(stream) => {
-            arrived(core, host, snapshot, route, endpoint, Reached { stream, key, reused: false, in_flight })
-        }
+        Ok(stream) => arrived(core, host, snapshot, route, endpoint, claim.reached(stream, key, false)),
         Err(error) if runtime::is_stopped(&error) => Next::Fail(Unreached::Stopped),
         Err(error) if runtime::is_aborted(&error) => Next::Again,
         Err(error) if young && may_come(&error) => {

@@ -6,13 +6,13 @@
 //!      └──the upstream takes no more──► UpstreamGone (what the client still sends is read and dropped)
 //! ```
 
-use crate::http::{Body, CHUNK_END, ChunkDecoder, LAST_CHUNK, write_chunk_head};
-use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT};
+use crate::http::{Body, CHUNK_END, ChunkDecoder, write_chunk_head, write_last_chunk};
+use crate::limits::{BODY_BUFFER_BYTES, LINGER_BYTES, LINGER_TIMEOUT};
 use crate::net::Stream;
 use crate::runtime::{self, Shutdown};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where the upload stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(super) struct Upload {
     rest: RefCell<Vec<u8>>,
     client: Rc<Stream>,
     upstream: Rc<Stream>,
+    /// Without a byte of progress.
+    timeout: Duration,
 }
 
 impl Upload {
@@ -47,6 +49,7 @@ impl Upload {
         upstream: &Rc<Stream>,
         body: Body,
         buffered: Vec<u8>,
+        timeout: Duration,
     ) -> Result<Rc<Upload>, runtime::SpawnError> {
         let upload = Rc::new(Upload {
             state: Cell::new(State::Running),
@@ -55,6 +58,7 @@ impl Upload {
             rest: RefCell::default(),
             client: Rc::clone(client),
             upstream: Rc::clone(upstream),
+            timeout,
         });
         let working = Rc::clone(&upload);
         runtime::spawn(move || working.run(body, buffered))?;
@@ -140,7 +144,9 @@ impl Upload {
                 }
                 at += step.consumed;
                 if step.done {
-                    self.forward(&[LAST_CHUNK])?;
+                    let mut last = Vec::new();
+                    write_last_chunk(&mut last, decoder.trailers());
+                    self.forward(&[&last])?;
                     return Ok(buffer.split_off(at));
                 }
             }
@@ -151,7 +157,7 @@ impl Upload {
 
     fn receive(&self, buffer: &mut Vec<u8>) -> Result<(), State> {
         buffer.resize(BODY_BUFFER_BYTES, 0);
-        let read = self.client.read(buffer, Some(runtime::now() + BODY_TIMEOUT));
+        let read = self.client.read(buffer, Some(runtime::now() + self.timeout));
         match read {
             Ok(0) | Err(_) => Err(State::ClientGone),
             Ok(n) => {
@@ -163,7 +169,7 @@ impl Upload {
     }
 
     fn forward(&self, parts: &[&[u8]]) -> Result<(), State> {
-        let deadline = runtime::now() + BODY_TIMEOUT;
+        let deadline = runtime::now() + self.timeout;
         self.upstream.write_all_vectored(parts, Some(deadline)).map_err(|_| State::UpstreamGone)?;
         self.progress.set(runtime::now());
         Ok(())

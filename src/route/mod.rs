@@ -1,6 +1,7 @@
 //! Routes: an alias and its settings, and the look-up from a Host to its route. Pure.
 
 pub mod alias;
+mod entrypoint;
 mod hash;
 pub mod image;
 pub mod ports;
@@ -8,5 +9,6 @@ mod settings;
 mod table;
 
 pub use alias::{canonical, check_alias};
-pub use settings::{Scheme, Settings};
+pub use entrypoint::{Entrypoint, Opening, ProxyMode, ProxyProtocol, Timeouts};
+pub use settings::{Scheme, Settings, Tuning};
 pub use table::Table;

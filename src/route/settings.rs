@@ -1,6 +1,7 @@
 //! What a person may say about a route, in a route file or by label.
 
 use crate::error::Place;
+use std::time::Duration;
 
 /// How a service is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,13 +33,37 @@ pub struct Settings {
     pub host: Option<String>,
     /// `port`: 1–65535.
     pub port: Option<u16>,
+    /// Fields that change no destination.
+    pub tuning: Tuning,
     /// Where the alias was named.
     pub place: Place,
+}
+
+/// What a route may say about its connections. What is `None` is as `entrypoint` has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// `connect_timeout`
+    pub connect_timeout: Option<Duration>,
+    /// `response_header_timeout`
+    pub response_header_timeout: Option<Duration>,
+    /// `body_timeout`
+    pub body_timeout: Option<Duration>,
+    /// `response_body_timeout`
+    pub response_body_timeout: Option<Duration>,
+    /// `max_conns_per_host`: connections to its endpoint at once; `None` is any number.
+    pub max_conns_per_host: Option<u32>,
 }
 
 impl Settings {
     /// Settings that say nothing but the alias.
     pub fn new(alias: impl Into<String>, place: Place) -> Self {
-        Settings { alias: alias.into(), scheme: None, host: None, port: None, place }
+        Settings {
+            alias: alias.into(),
+            scheme: None,
+            host: None,
+            port: None,
+            tuning: Tuning::default(),
+            place,
+        }
     }
 }

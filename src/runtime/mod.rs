@@ -50,7 +50,7 @@ pub use self::listener::TcpListener;
 pub use self::nofile::raise_nofile;
 pub use self::panics::panics;
 pub use self::park::{LocalParker, LocalWaker, Parked, Parker, Unparker, local_parker, parker};
-pub use self::source::Wake;
+pub use self::source::{EndWatch, Wake};
 pub use self::tcp::TcpStream;
 pub use self::unix::UnixStream;
 

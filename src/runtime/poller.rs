@@ -41,6 +41,8 @@ pub(crate) struct Event {
     pub(crate) writable: bool,
     /// The other side has sent its last byte, or the connection has failed: reads never block again.
     pub(crate) ended: bool,
+    /// The connection has failed, or both its directions have ended.
+    pub(crate) failed: bool,
 }
 
 /// epoll, edge-triggered.
@@ -87,6 +89,7 @@ impl Poller for Epoll {
                 readable: failed || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP),
                 writable: failed || flags.contains(epoll::EventFlags::OUT),
                 ended: failed || flags.contains(epoll::EventFlags::RDHUP),
+                failed,
             }
         }));
         Ok(())

@@ -4,6 +4,7 @@
 //! call says otherwise (EAGAIN, or a short read or write: the buffer is used up and a new edge will come). A
 //! socket that the other side has ended stays readable: after that a short read must not hide the end.
 
+use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,12 +30,22 @@ pub enum Wake {
 }
 
 pub(crate) type Callback = Box<dyn FnOnce(Wake)>;
+pub(crate) type EndCallback = Box<dyn FnOnce()>;
 
 /// A direction of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Read,
     Write,
+}
+
+/// What a watch waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The other side has ended, or the connection has failed.
+    End,
+    /// It has failed, or both its directions have ended.
+    Failure,
 }
 
 /// Names a registered socket; a stale name reaches nobody.
@@ -58,6 +69,8 @@ impl Token {
 pub(crate) struct Sources {
     slab: Slab<Source>,
     generation: NonZeroU32,
+    /// Who wants to know of a socket's end: few do, so the sockets don't carry it.
+    watches: HashMap<u64, (Of, EndCallback)>,
 }
 
 /// Kept small: an idle connection pays for one.
@@ -83,11 +96,12 @@ pub(crate) struct Woken {
     pub(super) read: Option<WaitKey>,
     pub(super) write: Option<WaitKey>,
     pub(super) callback: Option<(Callback, Option<TimerId>)>,
+    pub(super) ended: Option<EndCallback>,
 }
 
 impl Sources {
     pub(super) fn new() -> Self {
-        Sources { slab: Slab::new(), generation: NonZeroU32::MIN }
+        Sources { slab: Slab::new(), generation: NonZeroU32::MIN, watches: HashMap::new() }
     }
 
     fn insert(&mut self, writable: bool) -> Token {
@@ -117,11 +131,16 @@ impl Sources {
 
     /// Notes an event and tells whom to wake.
     pub(super) fn happened(&mut self, token: Option<Token>, event: Event) -> Woken {
-        let Some(source) = token.and_then(|t| self.get(t)) else { return Woken::default() };
+        let Some(token) = token else { return Woken::default() };
+        let mut woken = Woken::default();
+        let happens = |of| event.failed || (event.ended && of == Of::End);
+        if event.ended && self.watches.get(&event.key).is_some_and(|(of, _)| happens(*of)) {
+            woken.ended = self.watches.remove(&event.key).map(|(_, callback)| callback);
+        }
+        let Some(source) = self.get(token) else { return woken };
         source.readable |= event.readable;
         source.writable |= event.writable;
         source.ended |= event.ended;
-        let mut woken = Woken::default();
         if event.writable {
             woken.write = source.writer.take();
         }
@@ -316,9 +335,42 @@ impl Io {
         self.core.sources.borrow_mut().used_up(self.token, direction, surely);
     }
 
+    /// Has `callback` run on the core's own stack when it happens; soon if the other side has
+    /// ended already.
+    pub(crate) fn watch(&self, of: Of, callback: EndCallback) -> EndWatch {
+        let (core, key) = (self.core.clone(), self.token.to_key());
+        let mut sources = core.sources.borrow_mut();
+        let ended = sources.get(self.token).is_none_or(|s| s.ended);
+        let before = sources.watches.insert(key, (of, callback));
+        drop(sources);
+        drop(before);
+        if ended {
+            let told = core.clone();
+            core.defer(move || {
+                let callback = told.sources.borrow_mut().watches.remove(&key);
+                callback.into_iter().for_each(|(_, f)| f());
+            });
+        }
+        EndWatch { core, key }
+    }
+
     /// The core this belongs to.
     pub(crate) fn core(&self) -> &Core {
         &self.core
+    }
+}
+
+/// A watch for a socket's end; it lasts as long as this.
+pub struct EndWatch {
+    core: Rc<Core>,
+    key: u64,
+}
+
+impl Drop for EndWatch {
+    fn drop(&mut self) {
+        let callback = self.core.sources.borrow_mut().watches.remove(&self.key);
+        // Outside the borrow: it may own a socket.
+        drop(callback);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::abort::Abort;
-use super::source::{Direction, Io, Until, Wake};
+use super::source::{Direction, EndWatch, Io, Of, Until, Wake};
 use super::stream;
 use crate::limits;
 
@@ -106,6 +106,33 @@ impl TcpStream {
     /// Switches Nagle's algorithm off (`true`) or on. Accepted and connected sockets have it off.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
         Ok(sockopt::set_tcp_nodelay(&self.io, on)?)
+    }
+
+    /// Has the kernel look after a silent connection: a peer that is gone without a word shows as an error
+    /// of the next read after `idle` and some probes.
+    pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
+        sockopt::set_socket_keepalive(&self.io, true)?;
+        sockopt::set_tcp_keepidle(&self.io, idle)?;
+        sockopt::set_tcp_keepintvl(&self.io, idle / 4)?;
+        Ok(sockopt::set_tcp_keepcnt(&self.io, 4)?)
+    }
+
+    /// Whether the connection has failed (reset, unreachable), also after its end was read. Tells it once.
+    pub fn has_failed(&self) -> bool {
+        !matches!(sockopt::socket_error(&self.io), Ok(Ok(())))
+    }
+
+    /// Runs `f` on the core's own stack once the other side has sent its last byte (even if it isn't read
+    /// yet) or the connection has failed; at once if it has already. `f` must not wait. Nothing happens once
+    /// the watch is dropped; a second watch takes the place of the first.
+    pub fn when_ended(&self, f: impl FnOnce() + 'static) -> EndWatch {
+        self.io.watch(Of::End, Box::new(f))
+    }
+
+    /// As [`TcpStream::when_ended`], but runs `f` when the connection has failed; perhaps also when one or both
+    /// directions have ended: [`TcpStream::has_failed`] tells.
+    pub fn when_failed(&self, f: impl FnOnce() + 'static) -> EndWatch {
+        self.io.watch(Of::Failure, Box::new(f))
     }
 
     /// Whether this idle connection can carry a request: nothing to read, not ended, no error. One system

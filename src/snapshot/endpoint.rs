@@ -5,6 +5,7 @@ use crate::lifecycle::{Entry, Lease, Registry};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 /// All that decides an endpoint's identity. Another address of the same run is the same endpoint; the same
@@ -55,6 +56,8 @@ pub struct Endpoint {
     pub seen: Instant,
     /// Events of its engine that are on their way; a file's address has none.
     pub backlog: Option<Arc<Backlog>>,
+    /// Connections in use for routes with `max_conns_per_host`, all cores together.
+    pub busy: Arc<AtomicU32>,
 }
 
 impl fmt::Debug for Endpoint {

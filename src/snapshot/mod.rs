@@ -9,7 +9,7 @@ mod publisher;
 pub use endpoint::{Endpoint, EndpointKey, EndpointLease, EndpointRegistry, Run};
 pub use publisher::{CoreView, Publisher};
 
-use crate::route::Table;
+use crate::route::{Entrypoint, Table, Timeouts};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub held: HashSet<u64>,
     /// How long a request waits at a gate.
     pub recreate_wait: Duration,
+    /// What holds for all clients.
+    pub entrypoint: Arc<Entrypoint>,
 }
 
 /// An alias and where it leads.
@@ -43,6 +45,10 @@ pub struct Route {
     pub alias: Arc<str>,
     /// Where it leads now.
     pub target: Target,
+    /// The entrypoint's, and what the route says over them.
+    pub timeouts: Timeouts,
+    /// Connections to its endpoint at once, all cores together.
+    pub max_conns: Option<u32>,
 }
 
 /// Where a route leads at this moment.
@@ -78,6 +84,7 @@ impl Snapshot {
             open_keys: HashSet::new(),
             held: HashSet::new(),
             recreate_wait,
+            entrypoint: Arc::default(),
         }
     }
 }

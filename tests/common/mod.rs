@@ -34,6 +34,7 @@ pub fn config(routes: &[(&str, SocketAddr)]) -> Config {
         access_log: None,
         workers: Some(2),
         match_domains: Vec::new(),
+        entrypoint: Default::default(),
         timeout_shutdown: Duration::from_secs(5),
         recreate_wait: Duration::from_secs(10),
         engines: Vec::new(),
@@ -162,7 +163,19 @@ pub struct Client {
 
 impl Client {
     pub fn connect(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect(addr).expect("connect to the proxy");
+        Client::over(TcpStream::connect(addr).expect("connect to the proxy"))
+    }
+
+    /// From another of this machine's addresses.
+    pub fn connect_from(own: SocketAddr, addr: SocketAddr) -> Client {
+        use rustix::net::{AddressFamily, SocketType};
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &own).unwrap();
+        rustix::net::connect(&socket, &addr).expect("connect to the proxy");
+        Client::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -289,6 +302,11 @@ impl Client {
     }
 }
 
+/// Cuts a connection with RST.
+pub fn reset(client: Client) {
+    rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
+}
+
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
@@ -399,6 +417,25 @@ impl BackendConn {
 
     pub fn close(self) {
         let _ = self.client.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the sending side.
+    pub fn half_close(&mut self) {
+        self.client.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Cuts the connection.
+    pub fn reset(self) {
+        reset(self.client);
+    }
+
+    /// Waits, without reading, until the proxy has closed its side; false if it doesn't within [`DEADLINE`].
+    pub fn peer_closes(&mut self) -> bool {
+        let fd = std::os::fd::AsFd::as_fd(&self.client.stream);
+        let wanted = rustix::event::PollFlags::RDHUP;
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, wanted)];
+        let timeout = rustix::event::Timespec { tv_sec: DEADLINE.as_secs() as i64 / 2, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
     }
 }
 

@@ -14,8 +14,9 @@ use super::place::{self, shown};
 use super::{Container, Place, Problem, Scheme, Target, canonical, check_alias};
 use crate::config;
 use crate::limits::{ALIASES, LABEL_BYTES, LABELS};
-use crate::route::Settings;
+use crate::route::{Settings, Tuning};
 use crate::util::suggest::nearest;
+use std::time::Duration;
 
 /// What the labels of one container say.
 #[derive(Debug, Default)]
@@ -42,8 +43,18 @@ pub struct AliasLabels {
     pub scheme: Option<Said<Scheme>>,
     pub host: Option<Said<String>>,
     pub port: Option<Said<u16>>,
+    tuned: Tuned,
     /// Why it must not be served.
     pub refused: Option<Target>,
+}
+
+#[derive(Debug, Default)]
+struct Tuned {
+    connect: Option<Said<Duration>>,
+    response_header: Option<Said<Duration>>,
+    body: Option<Said<Duration>>,
+    response_body: Option<Said<Duration>>,
+    max_conns: Option<Said<u32>>,
 }
 
 /// A value and the label that said it.
@@ -75,6 +86,8 @@ pub fn read(engine: &str, container: &Container) -> Labels {
 enum Known {
     /// It is read.
     Read,
+    /// It is read; a fault in it keeps nobody from the route.
+    Tune,
     /// Not supported yet; the route is served without it.
     Later,
     /// Not supported yet, and the route is not served without it.
@@ -86,6 +99,11 @@ const FIELDS: &[(&str, Known)] = &[
     ("scheme", Known::Read),
     ("host", Known::Read),
     ("port", Known::Read),
+    ("body_timeout", Known::Tune),
+    ("connect_timeout", Known::Tune),
+    ("max_conns_per_host", Known::Tune),
+    ("response_body_timeout", Known::Tune),
+    ("response_header_timeout", Known::Tune),
     ("agent", Known::Withhold),
     ("inbound_mtls_profile", Known::Withhold),
     ("middlewares", Known::Withhold),
@@ -100,11 +118,9 @@ const FIELDS: &[(&str, Known)] = &[
     ("idlewatcher", Known::Later),
     ("index", Known::Later),
     ("load_balance", Known::Later),
-    ("max_conns_per_host", Known::Later),
     ("no_tls_verify", Known::Later),
     ("proxmox", Known::Later),
     ("relay_proxy_protocol_header", Known::Later),
-    ("response_header_timeout", Known::Later),
     ("spa", Known::Later),
     ("ssl_certificate", Known::Later),
     ("ssl_certificate_key", Known::Later),
@@ -355,8 +371,10 @@ impl<'a> Reader<'a> {
     fn field(&mut self, label: &Label, at: usize, field: &str) {
         let (name, rest) = field.split_once('.').map_or((field, None), |(name, rest)| (name, Some(rest)));
         match (known(FIELDS, name), rest) {
-            (Some((name, Known::Read)), None) => self.read_field(label, at, name),
-            (Some((name, Known::Read)), Some(rest)) => {
+            (Some((name, known @ (Known::Read | Known::Tune))), None) => {
+                self.read_field(label, at, name, known);
+            }
+            (Some((name, Known::Read | Known::Tune)), Some(rest)) => {
                 self.problem(label.key, format!("`{name}` has no field `{}`", shown(rest)), None);
             }
             (Some((name, Known::Later)), _) => self.not_yet(label, &format!("`{name}`"), &[]),
@@ -366,16 +384,20 @@ impl<'a> Reader<'a> {
     }
 
     /// The value is decoded as a route file's is.
-    fn read_field(&mut self, label: &Label, at: usize, name: &str) {
+    fn read_field(&mut self, label: &Label, at: usize, name: &str, known: Known) {
         let mut said = Settings::new("", Place::Default);
         let decoded = config::labels::set_field(&mut said, name, label.value);
         let alias = &mut self.labels.aliases[at];
         let kept = decoded.and_then(|()| {
             say(&mut alias.scheme, said.scheme, label)?;
             say(&mut alias.host, said.host, label)?;
-            say(&mut alias.port, said.port, label)
+            say(&mut alias.port, said.port, label)?;
+            alias.tune(&said.tuning, label)
         });
         if let Err((message, hint)) = kept {
+            if known == Known::Tune {
+                return self.problem(label.key, message, hint);
+            }
             alias.refused.get_or_insert_with(|| misconfigured(label.key, &message));
             self.problem(label.key, message, hint);
         }
@@ -428,7 +450,7 @@ impl<'a> Reader<'a> {
         let (withheld, hint) = match (known(FIELDS, label.path), suggestion(KEYS, label.path)) {
             (Some((field, known)), _) => {
                 message = format!("`{field}` belongs to an alias");
-                (known != Known::Later, format!("write `proxy.<alias>.{field}`"))
+                (!matches!(known, Known::Later | Known::Tune), format!("write `proxy.<alias>.{field}`"))
             }
             (None, Some((key, known))) => {
                 (key == "exclude" || known == Known::Withhold, format!("did you mean `{key}`?"))
@@ -461,7 +483,31 @@ impl<'a> Reader<'a> {
 impl AliasLabels {
     fn new(alias: String) -> Self {
         let slot = canonical(&alias);
-        AliasLabels { alias, slot, scheme: None, host: None, port: None, refused: None }
+        let (scheme, host, port, refused) = (None, None, None, None);
+        AliasLabels { alias, slot, scheme, host, port, tuned: Tuned::default(), refused }
+    }
+
+    fn tune(&mut self, said: &Tuning, label: &Label) -> Result<(), (String, Option<String>)> {
+        let tuned = &mut self.tuned;
+        say(&mut tuned.connect, said.connect_timeout, label)?;
+        say(&mut tuned.response_header, said.response_header_timeout, label)?;
+        say(&mut tuned.body, said.body_timeout, label)?;
+        say(&mut tuned.response_body, said.response_body_timeout, label)?;
+        say(&mut tuned.max_conns, said.max_conns_per_host, label)
+    }
+
+    /// What the labels say about the route's connections.
+    pub fn tuning(&self) -> Tuning {
+        fn value<T: Copy>(said: &Option<Said<T>>) -> Option<T> {
+            said.as_ref().map(|said| said.value)
+        }
+        Tuning {
+            connect_timeout: value(&self.tuned.connect),
+            response_header_timeout: value(&self.tuned.response_header),
+            body_timeout: value(&self.tuned.body),
+            response_body_timeout: value(&self.tuned.response_body),
+            max_conns_per_host: value(&self.tuned.max_conns),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub use exclusion::Excluded;
 
 use super::model::{Container, RunState};
 use crate::error::{Place, Problem};
-use crate::route::{Scheme, canonical, check_alias};
+use crate::route::{Scheme, Tuning, canonical, check_alias};
 use labels::{AliasLabels, Labels};
 use port::{Chosen, Protocols};
 
@@ -62,6 +62,8 @@ pub struct Found {
     pub scheme: Scheme,
     /// Where requests go, or what they are told.
     pub target: Target,
+    /// What its labels say about its connections.
+    pub tuning: Tuning,
     /// Why.
     pub why: Why,
 }
@@ -145,7 +147,7 @@ fn route(
     };
     let (port, scheme_why) = chosen.map(|c| (c.port_why, c.scheme_why)).unwrap_or_default();
     let why = Why { host: host_why, port, scheme: scheme_why };
-    Ok(Found { alias: alias.alias.clone(), scheme, target, why })
+    Ok(Found { alias: alias.alias.clone(), scheme, target, tuning: alias.tuning(), why })
 }
 
 /// The target of an alias whose labels are in order.

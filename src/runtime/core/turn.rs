@@ -136,6 +136,9 @@ impl Core {
         if let Some(key) = woken.read {
             self.wake(key, Reason::Ready);
         }
+        if let Some(callback) = woken.ended {
+            panics::contain(callback);
+        }
         if let Some((callback, timer)) = woken.callback {
             if let Some(timer) = timer {
                 self.cancel(timer);
