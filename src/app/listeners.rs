@@ -5,17 +5,21 @@ use crate::config::{Config, ListenAddr};
 use crate::error::Problem;
 use crate::limits::FALLBACK_PORT;
 use crate::net::{self, BindError, BoundListener};
+use crate::proxy::{Entrance, Protocol};
 use std::net::SocketAddr;
 
 /// Listeners, core by core, and where they listen.
 pub(super) struct Bound {
-    pub per_core: Vec<Vec<BoundListener>>,
+    pub per_core: Vec<Vec<Entrance>>,
     pub addrs: Vec<SocketAddr>,
+    /// Where HTTPS is served.
+    pub https: Vec<SocketAddr>,
 }
 
 /// Binds every address of the configuration once per core.
 pub(super) fn bind(config: &Config, workers: usize) -> Result<Bound, StartError> {
-    let mut bound = Bound { per_core: (0..workers).map(|_| Vec::new()).collect(), addrs: Vec::new() };
+    let per_core = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Bound { per_core, addrs: Vec::new(), https: Vec::new() };
     for listen in &config.http_addr {
         let copies = match net::bind(listen.addr, listen.dual_stack, workers) {
             Ok(copies) => copies,
@@ -27,11 +31,25 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Bound, StartError>
         if let Some(first) = copies.first() {
             bound.addrs.push(first.local_addr()?);
         }
-        for (core, listener) in bound.per_core.iter_mut().zip(copies) {
-            core.push(listener);
+        bound.add(copies, Protocol::Http);
+    }
+    for listen in &config.https_addr {
+        let copies =
+            net::bind(listen.addr, listen.dual_stack, workers).map_err(|error| problem(listen, &error))?;
+        if let Some(first) = copies.first() {
+            bound.https.push(first.local_addr()?);
         }
+        bound.add(copies, Protocol::Https);
     }
     Ok(bound)
+}
+
+impl Bound {
+    fn add(&mut self, copies: Vec<BoundListener>, protocol: Protocol) {
+        for (core, listener) in self.per_core.iter_mut().zip(copies) {
+            core.push(Entrance { listener, protocol });
+        }
+    }
 }
 
 /// Without the right to port 80, and if nobody asked for it, 8080 takes its place.

@@ -6,6 +6,7 @@
 //!   drain: listeners close, requests in flight finish (at most `timeout_shutdown`), supervisors, control, cores end
 //! ```
 
+mod certs;
 mod engines;
 mod listeners;
 mod signals;
@@ -20,6 +21,7 @@ use crate::lifecycle::Registry;
 use crate::limits::{
     CONNECTIONS, DESCRIPTORS_PER_CONNECTION, DESCRIPTORS_RESERVED, ENDPOINT_LEASES, SOFT_DESCRIPTORS,
 };
+use crate::net::tls::CertStore;
 use crate::proxy::{self, Shared};
 use crate::runtime::{self, Cores};
 use crate::snapshot::Publisher;
@@ -38,6 +40,8 @@ pub struct App {
     control: Control,
     engines: engines::Engines,
     addrs: Vec<SocketAddr>,
+    https_addrs: Vec<SocketAddr>,
+    certs: Option<certs::Watched>,
     ends: Receiver<End>,
     ender: Sender<End>,
     timeout_shutdown: Duration,
@@ -73,29 +77,52 @@ impl App {
     /// # Errors
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
     pub fn start(config: Config) -> Result<App, StartError> {
+        let certs = certs::Watched::start(&config)?;
         let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
         let bound = listeners::bind(&config, workers)?;
-        let addrs = bound.addrs.clone();
+        let (addrs, https_addrs) = (bound.addrs.clone(), bound.https.clone());
         let seed = seed();
         let mut world = new_world(&config);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
-        let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed, connections);
+        let shared = Shared::new(proxy::Setup {
+            publisher: Arc::clone(&publisher),
+            instance,
+            own_listeners: addrs.iter().chain(&https_addrs).copied().collect(),
+            https_port: https_addrs.first().map(SocketAddr::port),
+            certs: certs.as_ref().map(certs::Watched::store),
+            seed,
+            cap: connections,
+        });
         let cores = start_cores(workers, shared, bound.per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
         for addr in &addrs {
             log::info!("listening on http://{addr}");
         }
+        for addr in &https_addrs {
+            log::info!("listening on https://{addr}");
+        }
         let (ender, ends) = bounded(4);
         let engines = engines::start(&config, &control.mailbox(), &ender)?;
-        Ok(App { cores, control, engines, addrs, ends, ender, timeout_shutdown: config.timeout_shutdown })
+        let timeout_shutdown = config.timeout_shutdown;
+        Ok(App { cores, control, engines, addrs, https_addrs, certs, ends, ender, timeout_shutdown })
     }
 
     /// The addresses that it listens on.
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
+    }
+
+    /// The addresses that it serves HTTPS on.
+    pub fn https_addrs(&self) -> &[SocketAddr] {
+        &self.https_addrs
+    }
+
+    /// The certificates of HTTPS, to be looked at or swapped.
+    pub fn certs(&self) -> Option<Arc<CertStore>> {
+        self.certs.as_ref().map(certs::Watched::store)
     }
 
     /// A way to end it from another thread.
@@ -118,7 +145,7 @@ impl App {
 
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
-        let App { cores, control, engines, timeout_shutdown, .. } = self;
+        let App { cores, control, engines, certs, timeout_shutdown, .. } = self;
         let (told, heard) = bounded(cores.handles().len());
         proxy::drain(cores.handles(), &told);
         let deadline = now() + timeout_shutdown;
@@ -126,6 +153,7 @@ impl App {
         if !drained {
             log::warn!("timeout_shutdown ({timeout_shutdown:?}) is over: requests in flight are cut");
         }
+        drop(certs);
         engines.stop();
         control.stop();
         cores.shutdown();
@@ -145,6 +173,7 @@ fn new_world(config: &Config) -> World {
         file_routes: config.file_routes.clone(),
         match_domains: config.match_domains.clone(),
         recreate_wait: config.recreate_wait,
+        redirect_http: config.redirect_http,
         own_id: docker::own_container_id(),
         endpoints: Registry::new("endpoint", ENDPOINT_LEASES, now),
     })
@@ -153,7 +182,7 @@ fn new_world(config: &Config) -> World {
 fn start_cores(
     workers: usize,
     shared: Arc<Shared>,
-    per_core: Vec<Vec<crate::net::BoundListener>>,
+    per_core: Vec<Vec<proxy::Entrance>>,
 ) -> io::Result<Cores> {
     let listeners = Locked::new(per_core);
     let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };

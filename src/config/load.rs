@@ -123,7 +123,7 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<Problem>) {
         _ => Default::default(),
     };
     let (mut config, warnings) = build::main(&root, &mut decoder.problems);
-    build::override_http_addr(&mut config, sources, &mut decoder.problems);
+    build::override_addresses(&mut config, sources, &mut decoder.problems);
     let includes = build::includes(&root);
     let included = open_includes(&includes, &mut files, path, &mut decoder);
     problems.add(decoder.problems, decoder.untold);

@@ -3,6 +3,7 @@
 use crate::error::Place;
 use crate::route;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One configuration, all files and the environment taken together.
@@ -12,6 +13,12 @@ pub struct Config {
     pub http_addr: Vec<ListenAddr>,
     /// Nobody said `http_addr`: the default stands, and 8080 may take its place without the right to 80.
     pub http_addr_is_default: bool,
+    /// `entrypoint.https_addr`: where HTTPS is served; may be empty.
+    pub https_addr: Vec<ListenAddr>,
+    /// `tls`: the certificates for it.
+    pub tls: TlsConfig,
+    /// `entrypoint.redirect_http`: plain requests are sent to HTTPS (308), unless their route says otherwise.
+    pub redirect_http: bool,
     /// `workers`: threads of the data plane, 1 to `limits::WORKERS`; none means one per core.
     pub workers: Option<usize>,
     /// `match_domains`, as written but trimmed: a leading dot is optional and case says nothing.
@@ -59,6 +66,26 @@ pub struct ListenAddr {
     pub addr: SocketAddr,
     /// `:80`: `addr` is `[::]:80` and takes IPv4 too. Otherwise an IPv6 address takes IPv6 alone.
     pub dual_stack: bool,
+    /// Where it was said.
+    pub place: Place,
+}
+
+/// `tls`: the certificates, not read yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The pairs; where two are for one name, the first is taken.
+    pub certs: Vec<CertPair>,
+    /// `tls.default`: the name whose certificate serves clients that name nobody.
+    pub default: Option<(String, Place)>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertPair {
+    /// `cert_path`: the certificate, then its chain (PEM).
+    pub cert_path: PathBuf,
+    /// `key_path`: its private key (PEM).
+    pub key_path: PathBuf,
     /// Where it was said.
     pub place: Place,
 }

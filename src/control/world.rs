@@ -19,6 +19,8 @@ pub struct WorldSetup {
     pub file_routes: Vec<route::Settings>,
     pub match_domains: Vec<String>,
     pub recreate_wait: Duration,
+    /// Whether plain requests are sent to HTTPS, where their route says nothing.
+    pub redirect_http: bool,
     /// The id of the container that this process runs in.
     pub own_id: Option<String>,
     pub endpoints: Arc<EndpointRegistry>,
@@ -122,8 +124,8 @@ impl World {
         self.say_problems(problems);
         self.say_routes(&routes);
         let routes = routes.into_values().map(|(candidate, target)| {
-            let alias = candidate.alias;
-            (alias.to_string(), Arc::new(Route { alias, target }))
+            let Candidate { alias, redirect_http, .. } = candidate;
+            (alias.to_string(), Arc::new(Route { alias, target, redirect_http }))
         });
         Snapshot {
             generation: self.generation,
@@ -133,6 +135,7 @@ impl World {
             open_keys,
             held,
             recreate_wait: self.setup.recreate_wait,
+            redirect_http: self.setup.redirect_http,
         }
     }
 
@@ -170,7 +173,10 @@ impl World {
         let refuse =
             |status: u16, reason: String| Resolved::without(Target::Refuse { status, reason: reason.into() });
         let endpoint = match (&candidate.target, &candidate.key) {
-            (discovery::Target::Address { host, port }, Some(key)) => self.endpoint(key, host, *port, now),
+            (discovery::Target::Address { host, port }, Some(key)) => {
+                let endpoint = self.endpoint(key, host, *port, now);
+                endpoint.map(|endpoint| Endpoint { tls: candidate.tls_target(host), ..endpoint })
+            }
             _ => None,
         };
         match engine.map(|engine| (&engine.state, engine)) {
@@ -205,7 +211,7 @@ impl World {
         // Err: the same run was closed before and its last requests are still out. Not to be had again.
         let entry = self.setup.endpoints.entry(key, || Ok::<Run, Infallible>(Run { seen })).ok()?;
         let addr = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        Some(Endpoint { entry, host: host.into(), port, addr, seen })
+        Some(Endpoint { entry, host: host.into(), port, addr, seen, tls: None })
     }
 
     fn close_unused(&self, used: &HashMap<EndpointKey, Endpoint>) {

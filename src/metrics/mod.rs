@@ -27,3 +27,7 @@ impl Counter {
 pub static CONNECTIONS_REFUSED: Counter = Counter::new();
 /// Requests answered 503 because a gate was full.
 pub static GATE_FULL: Counter = Counter::new();
+/// TLS handshakes of clients that failed.
+pub static TLS_HANDSHAKES_FAILED: Counter = Counter::new();
+/// Connections closed because `limits::TLS_HANDSHAKES` was reached.
+pub static TLS_HANDSHAKES_REFUSED: Counter = Counter::new();

@@ -7,48 +7,72 @@
 //!            closed ◄───────────────────────────────┘
 //! ```
 
-use super::Admitted;
+use super::{Admitted, Entrance, Protocol};
 use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
 use crate::http;
 use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
 use crate::metrics::CONNECTIONS_REFUSED;
-use crate::net::{BoundListener, Stream};
-use crate::runtime::{self, Wake};
+use crate::net::{Stream, tls};
+use crate::runtime::{self, TcpStream, Wake};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Accepts until the core drains or stops; the last are taken from the backlog before the listener closes.
-pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
-    let listener = match bound.listen() {
+pub(super) fn accept_loop(core: &Rc<Core>, entrance: Entrance) {
+    let Entrance { listener, protocol } = entrance;
+    let enter = match protocol {
+        Protocol::Http => admit_plain,
+        Protocol::Https => shake_hands,
+    };
+    let listener = match listener.listen() {
         Ok(listener) => listener,
         Err(error) => return log::error!("a listener can't be watched: {error}"),
     };
     let accepting = core.accepting();
     loop {
         match listener.accept_until(None, Some(&accepting)) {
-            Ok((stream, peer)) => admit(core, Stream::Plain(stream), peer),
+            Ok((stream, peer)) => enter(core, stream, peer),
             Err(error) if runtime::is_aborted(&error) => break,
             Err(error) if runtime::is_stopped(&error) => return,
             Err(error) => return log::error!("accept ended: {error}"),
         }
     }
     while let Ok(Some((stream, peer))) = listener.try_accept() {
-        admit(core, Stream::Plain(stream), peer);
+        enter(core, stream, peer);
     }
 }
 
-fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
-    let Some(admitted) = core.shared.admit() else {
+fn admit_plain(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
+    match admit(core) {
+        Some(admitted) => greet(Rc::clone(core), Stream::Plain(tcp), peer, admitted),
+        None => refuse(core, Stream::Plain(tcp)),
+    }
+}
+
+/// Over the cap a connection is closed before its handshake: an answer would cost more than it is worth.
+fn shake_hands(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
+    let (Some(admitted), Some(certs)) = (admit(core), &core.shared.certs) else { return };
+    let core = Rc::clone(core);
+    tls::accept(tcp, certs.current(), move |stream| greet(core, stream, peer, admitted));
+}
+
+fn admit(core: &Rc<Core>) -> Option<Admitted> {
+    let admitted = core.shared.admit();
+    if admitted.is_none() {
         let refused = CONNECTIONS_REFUSED.add();
         if refused.is_power_of_two() {
             log::warn!("too many connections: {refused} refused so far with 503");
         }
-        return refuse(core, stream);
-    };
-    let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, admitted };
+    }
+    admitted
+}
+
+/// The first request may come.
+fn greet(core: Rc<Core>, stream: Stream, peer: SocketAddr, admitted: Admitted) {
+    let client = Client { core, stream: Rc::new(stream), peer, admitted };
     idle(client, Vec::new(), runtime::now() + HEADER_TIMEOUT);
 }
 

@@ -4,6 +4,7 @@ use super::answer::{self, Own};
 use super::connection::Client;
 use super::core::RequestId;
 use super::download::{self, End};
+use super::redirect;
 use super::reach::{self, Reached, Unreached};
 use super::upload::{State, Upload};
 use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
@@ -46,6 +47,9 @@ fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
     let rest = &bytes[request.head_len..];
     if let Some(own) = not_served(client, &request) {
         return (answer_and_close(client, &request, &own, &id), Vec::new());
+    }
+    if let Some(location) = redirect::to_https(client, &request) {
+        return redirect::answer(client, &request, rest, &location, &id);
     }
     let arrived = runtime::now();
     let mut retried = false;
@@ -182,7 +186,7 @@ fn send(
     let local_port = client.stream.local_addr().map_or(0, |addr| addr.port());
     let forward = Forward {
         client: client.peer.ip().to_canonical(),
-        scheme: "http",
+        scheme: if client.stream.is_tls() { "https" } else { "http" },
         local_port,
         request_id: id.as_str(),
         instance: &client.core.shared.instance,
@@ -337,7 +341,7 @@ fn write_own(
 }
 
 /// The length of the request's body, if all of it lies in `rest` already.
-fn whole_body(request: &Request<'_>, rest: &[u8]) -> Option<usize> {
+pub(super) fn whole_body(request: &Request<'_>, rest: &[u8]) -> Option<usize> {
     match request.body {
         Body::None => Some(0),
         Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),

@@ -14,10 +14,12 @@ mod core;
 mod download;
 mod exchange;
 mod reach;
+mod redirect;
 mod upload;
 
 use crate::limits::CORE_TICK;
 use crate::net::BoundListener;
+use crate::net::tls::CertStore;
 use crate::runtime::{self, CoreHandle, CoreId};
 use crate::snapshot::Publisher;
 use crate::util::Locked;
@@ -36,6 +38,10 @@ pub struct Shared {
     pub instance: String,
     /// Addresses of our own listeners: an upstream that is one of them is refused.
     pub own_listeners: Vec<SocketAddr>,
+    /// The port that plain requests are sent to when their route wants HTTPS; none without HTTPS.
+    pub https_port: Option<u16>,
+    /// The certificates of HTTPS.
+    pub certs: Option<Arc<CertStore>>,
     /// Seed of request ids.
     pub seed: u32,
     /// Client connections at once.
@@ -43,16 +49,30 @@ pub struct Shared {
     connections: AtomicUsize,
 }
 
+/// What [`Shared`] is made from.
+pub struct Setup {
+    /// Where snapshots come from.
+    pub publisher: Arc<Publisher>,
+    /// Names this process in the `Via` field.
+    pub instance: String,
+    /// Addresses of our own listeners.
+    pub own_listeners: Vec<SocketAddr>,
+    /// The port of HTTPS, if it is served.
+    pub https_port: Option<u16>,
+    /// Its certificates.
+    pub certs: Option<Arc<CertStore>>,
+    /// Seed of request ids.
+    pub seed: u32,
+    /// How many client connections there may be at once.
+    pub cap: usize,
+}
+
 impl Shared {
-    /// What the cores of one process share; `cap` is how many client connections there may be at once.
-    pub fn new(
-        publisher: Arc<Publisher>,
-        instance: String,
-        own_listeners: Vec<SocketAddr>,
-        seed: u32,
-        cap: usize,
-    ) -> Arc<Self> {
-        Arc::new(Shared { publisher, instance, own_listeners, seed, cap, connections: AtomicUsize::new(0) })
+    /// What the cores of one process share.
+    pub fn new(setup: Setup) -> Arc<Self> {
+        let Setup { publisher, instance, own_listeners, https_port, certs, seed, cap } = setup;
+        let connections = AtomicUsize::new(0);
+        Arc::new(Shared { publisher, instance, own_listeners, https_port, certs, seed, cap, connections })
     }
 
     /// Counts a client connection in, unless as many are open as there may be.
@@ -75,7 +95,20 @@ impl Drop for Admitted {
 }
 
 /// The listeners of each core, taken by the core when it starts.
-pub type Listeners = Locked<Vec<Vec<BoundListener>>>;
+pub type Listeners = Locked<Vec<Vec<Entrance>>>;
+
+/// A listener and what is spoken there.
+pub struct Entrance {
+    pub listener: BoundListener,
+    pub protocol: Protocol,
+}
+
+/// What clients of a listener speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http,
+    Https,
+}
 
 thread_local! {
     static CORE: RefCell<Option<Rc<core::Core>>> = const { RefCell::new(None) };
@@ -88,9 +121,9 @@ pub fn start_core(id: CoreId, shared: &Arc<Shared>, listeners: &Listeners) {
     let ticking = Rc::clone(&core);
     runtime::every(CORE_TICK, move || ticking.tick());
     let own = listeners.with(|all| all.pop()).unwrap_or_default();
-    for listener in own {
+    for entrance in own {
         let core = Rc::clone(&core);
-        let spawned = runtime::spawn(move || connection::accept_loop(&core, listener));
+        let spawned = runtime::spawn(move || connection::accept_loop(&core, entrance));
         if let Err(error) = spawned {
             log::error!("core {id:?} can't accept: {error}");
         }

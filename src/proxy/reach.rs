@@ -106,8 +106,8 @@ fn attempt(core: &Rc<Core>, host: &[u8], deadline: Instant) -> Next {
             );
         }
     };
-    let key = PoolKey { endpoint: endpoint.entry.serial(), addr };
-    if let Some(stream) = core.upstreams.checkout(key, runtime::now()) {
+    let key = PoolKey { endpoint: endpoint.entry.serial(), addr, tls: endpoint.tls.clone() };
+    if let Some(stream) = core.upstreams.checkout(&key, runtime::now()) {
         return Next::Use(Reached { stream, key, reused: true, in_flight });
     }
     connect(core, host, &snapshot, route, endpoint, key, in_flight)
@@ -126,7 +126,7 @@ fn connect(
     let young_until = endpoint.seen + snapshot.recreate_wait;
     let young = now < young_until;
     let timeout = if young { YOUNG_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
-    match core.upstreams.connect(key, now + timeout) {
+    match core.upstreams.connect(&key, now + timeout) {
         Ok(stream) if !still_current(core, host, snapshot, endpoint) => {
             // The world changed while we connected: this address may be another's by now.
             drop(stream);
@@ -170,6 +170,7 @@ fn still_current(core: &Rc<Core>, host: &[u8], then: &Snapshot, endpoint: &Endpo
             current.entry.serial() == endpoint.entry.serial()
                 && current.port == endpoint.port
                 && current.host == endpoint.host
+                && current.tls == endpoint.tls
         }
         _ => false,
     }

@@ -8,5 +8,5 @@ mod settings;
 mod table;
 
 pub use alias::{canonical, check_alias};
-pub use settings::{Scheme, Settings};
+pub use settings::{Scheme, ServerName, Settings, UpstreamTls};
 pub use table::Table;

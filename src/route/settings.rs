@@ -1,13 +1,14 @@
 //! What a person may say about a route, in a route file or by label.
 
 use crate::error::Place;
+use std::path::PathBuf;
 
 /// How a service is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// Plain HTTP/1.1.
     Http,
-    /// HTTP/1.1 over TLS. Understood, and answered with 502 "not yet".
+    /// HTTP/1.1 over TLS.
     Https,
 }
 
@@ -21,6 +22,29 @@ impl Scheme {
     }
 }
 
+/// How an upstream of scheme https is verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UpstreamTls {
+    /// `no_tls_verify`: any certificate is taken.
+    pub no_verify: bool,
+    /// `ssl_server_name`
+    pub server_name: ServerName,
+    /// `ssl_trusted_certificate`: a PEM file of authorities, in place of the system's.
+    pub trusted: Option<PathBuf>,
+}
+
+/// Whom the upstream's certificate must be for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServerName {
+    /// The route's host; it is asked for by SNI.
+    #[default]
+    On,
+    /// The route's host; it is not asked for.
+    Off,
+    /// This name; it is asked for by SNI.
+    Name(String),
+}
+
 /// The settings of one alias. What is `None` was not said; defaults are chosen where the route is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -32,6 +56,10 @@ pub struct Settings {
     pub host: Option<String>,
     /// `port`: 1–65535.
     pub port: Option<u16>,
+    /// `redirect_http`
+    pub redirect_http: Option<bool>,
+    /// `no_tls_verify`, `ssl_server_name`, `ssl_trusted_certificate`
+    pub tls: UpstreamTls,
     /// Where the alias was named.
     pub place: Place,
 }
@@ -39,6 +67,6 @@ pub struct Settings {
 impl Settings {
     /// Settings that say nothing but the alias.
     pub fn new(alias: impl Into<String>, place: Place) -> Self {
-        Settings { alias: alias.into(), scheme: None, host: None, port: None, place }
+        Settings { alias: alias.into(), scheme: None, host: None, port: None, redirect_http: None, tls: UpstreamTls::default(), place }
     }
 }

@@ -1,6 +1,7 @@
 //! Endpoints: one run of one container, or host:port of a file, each with a lifecycle.
 
 use crate::lifecycle::{Entry, Lease, Registry};
+use crate::net::tls::TlsTarget;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub struct Endpoint {
     pub addr: Option<SocketAddr>,
     /// When this run was first seen.
     pub seen: Instant,
+    /// It is spoken to by TLS, and so verified.
+    pub tls: Option<Arc<TlsTarget>>,
 }
 
 impl fmt::Debug for Endpoint {

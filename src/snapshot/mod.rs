@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub held: HashSet<u64>,
     /// How long a request waits at a gate.
     pub recreate_wait: Duration,
+    /// Whether plain requests are sent to HTTPS, where their route says nothing.
+    pub redirect_http: bool,
 }
 
 /// An alias and where it leads.
@@ -39,6 +41,8 @@ pub struct Route {
     pub alias: Arc<str>,
     /// Where it leads now.
     pub target: Target,
+    /// Whether plain requests are sent to HTTPS.
+    pub redirect_http: Option<bool>,
 }
 
 /// Where a route leads at this moment.
@@ -72,6 +76,7 @@ impl Snapshot {
             open_keys: HashSet::new(),
             held: HashSet::new(),
             recreate_wait,
+            redirect_http: false,
         }
     }
 }

@@ -14,8 +14,9 @@ use super::place::{self, shown};
 use super::{Container, Place, Problem, Scheme, Target, canonical, check_alias};
 use crate::config;
 use crate::limits::{ALIASES, LABEL_BYTES, LABELS};
-use crate::route::Settings;
+use crate::route::{ServerName, Settings, UpstreamTls};
 use crate::util::suggest::nearest;
+use std::path::PathBuf;
 
 /// What the labels of one container say.
 #[derive(Debug, Default)]
@@ -42,8 +43,24 @@ pub struct AliasLabels {
     pub scheme: Option<Said<Scheme>>,
     pub host: Option<Said<String>>,
     pub port: Option<Said<u16>>,
+    pub redirect_http: Option<Said<bool>>,
+    pub no_tls_verify: Option<Said<bool>>,
+    pub ssl_server_name: Option<Said<ServerName>>,
+    pub ssl_trusted_certificate: Option<Said<PathBuf>>,
     /// Why it must not be served.
     pub refused: Option<Target>,
+}
+
+impl AliasLabels {
+    /// How its upstream is verified.
+    pub fn tls(&self) -> UpstreamTls {
+        let (name, trusted) = (&self.ssl_server_name, &self.ssl_trusted_certificate);
+        UpstreamTls {
+            no_verify: self.no_tls_verify.as_ref().is_some_and(|said| said.value),
+            server_name: name.as_ref().map(|said| said.value.clone()).unwrap_or_default(),
+            trusted: trusted.as_ref().map(|said| said.value.clone()),
+        }
+    }
 }
 
 /// A value and the label that said it.
@@ -86,6 +103,10 @@ const FIELDS: &[(&str, Known)] = &[
     ("scheme", Known::Read),
     ("host", Known::Read),
     ("port", Known::Read),
+    ("redirect_http", Known::Read),
+    ("no_tls_verify", Known::Read),
+    ("ssl_server_name", Known::Read),
+    ("ssl_trusted_certificate", Known::Read),
     ("agent", Known::Withhold),
     ("inbound_mtls_profile", Known::Withhold),
     ("middlewares", Known::Withhold),
@@ -101,7 +122,6 @@ const FIELDS: &[(&str, Known)] = &[
     ("index", Known::Later),
     ("load_balance", Known::Later),
     ("max_conns_per_host", Known::Later),
-    ("no_tls_verify", Known::Later),
     ("proxmox", Known::Later),
     ("relay_proxy_protocol_header", Known::Later),
     ("response_header_timeout", Known::Later),
@@ -109,8 +129,6 @@ const FIELDS: &[(&str, Known)] = &[
     ("ssl_certificate", Known::Later),
     ("ssl_certificate_key", Known::Later),
     ("ssl_protocols", Known::Later),
-    ("ssl_server_name", Known::Later),
-    ("ssl_trusted_certificate", Known::Later),
     ("tls_termination", Known::Later),
 ];
 
@@ -373,7 +391,13 @@ impl<'a> Reader<'a> {
         let kept = decoded.and_then(|()| {
             say(&mut alias.scheme, said.scheme, label)?;
             say(&mut alias.host, said.host, label)?;
-            say(&mut alias.port, said.port, label)
+            say(&mut alias.port, said.port, label)?;
+            say(&mut alias.redirect_http, said.redirect_http, label)?;
+            let only = |field: &str| (name == field).then_some(());
+            say(&mut alias.no_tls_verify, only("no_tls_verify").map(|()| said.tls.no_verify), label)?;
+            let server_name = only("ssl_server_name").map(|()| said.tls.server_name);
+            say(&mut alias.ssl_server_name, server_name, label)?;
+            say(&mut alias.ssl_trusted_certificate, said.tls.trusted, label)
         });
         if let Err((message, hint)) = kept {
             alias.refused.get_or_insert_with(|| misconfigured(label.key, &message));
@@ -461,7 +485,18 @@ impl<'a> Reader<'a> {
 impl AliasLabels {
     fn new(alias: String) -> Self {
         let slot = canonical(&alias);
-        AliasLabels { alias, slot, scheme: None, host: None, port: None, refused: None }
+        AliasLabels {
+            alias,
+            slot,
+            scheme: None,
+            host: None,
+            port: None,
+            redirect_http: None,
+            no_tls_verify: None,
+            ssl_server_name: None,
+            ssl_trusted_certificate: None,
+            refused: None,
+        }
     }
 }
 
