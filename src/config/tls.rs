@@ -1,9 +1,9 @@
 //! The certificates and what concerns TLS in a route.
 
+use super::build::too_many;
 use super::decode::{Located, Section, Value};
 use super::leaf::LeafValue;
 use super::types::{CertPair, Config, ListenAddr, TlsConfig};
-use super::build::too_many;
 use crate::error::{Place, Problem};
 use crate::limits;
 use crate::route::ServerName;
@@ -88,7 +88,8 @@ fn pair(fields: &Section, place: &Place, problems: &mut Vec<Problem>) -> Option<
         (cert, _) => {
             let missing = if cert.is_none() { "cert_path" } else { "key_path" };
             if !super::build::is_told(problems, place) {
-                problems.push(Problem::new(place.clone(), format!("the key `{missing}` is missing beside it")));
+                problems
+                    .push(Problem::new(place.clone(), format!("the key `{missing}` is missing beside it")));
             }
             None
         }

@@ -7,10 +7,10 @@
 //!            closed ◄───────────────────────────────┘
 //! ```
 
-use super::{Admitted, Entrance, Protocol};
 use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
+use super::{Admitted, Entrance, Protocol};
 use crate::http;
 use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
 use crate::metrics::CONNECTIONS_REFUSED;

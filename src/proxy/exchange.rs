@@ -4,8 +4,8 @@ use super::answer::{self, Own};
 use super::connection::Client;
 use super::core::RequestId;
 use super::download::{self, End};
-use super::redirect;
 use super::reach::{self, Reached, Unreached};
+use super::redirect;
 use super::upload::{State, Upload};
 use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
 use crate::limits::{

@@ -67,6 +67,14 @@ pub struct Settings {
 impl Settings {
     /// Settings that say nothing but the alias.
     pub fn new(alias: impl Into<String>, place: Place) -> Self {
-        Settings { alias: alias.into(), scheme: None, host: None, port: None, redirect_http: None, tls: UpstreamTls::default(), place }
+        Settings {
+            alias: alias.into(),
+            scheme: None,
+            host: None,
+            port: None,
+            redirect_http: None,
+            tls: UpstreamTls::default(),
+            place,
+        }
     }
 }

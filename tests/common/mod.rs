@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tidegate::app::{App, End};
-use tidegate::config::{Config, EngineConfig, ListenAddr, OnStaleSocket};
+use tidegate::config::{Config, EngineConfig, ListenAddr, OnStaleSocket, TlsConfig};
 use tidegate::error::Place;
 use tidegate::route::Settings;
 
@@ -31,6 +31,9 @@ pub fn config(routes: &[(&str, SocketAddr)]) -> Config {
     Config {
         http_addr: vec![listen],
         http_addr_is_default: false,
+        https_addr: Vec::new(),
+        tls: TlsConfig::default(),
+        redirect_http: false,
         workers: Some(2),
         match_domains: Vec::new(),
         timeout_shutdown: Duration::from_secs(5),
@@ -55,6 +58,8 @@ pub fn config_with_engine(socket: &Path) -> Config {
 /// A Tidegate that serves in this process until it is dropped.
 pub struct Proxy {
     pub addr: SocketAddr,
+    /// Where HTTPS is served; empty without certificates.
+    pub https: Vec<SocketAddr>,
     ender: crossbeam_channel::Sender<End>,
     thread: Option<JoinHandle<io::Result<End>>>,
 }
@@ -63,9 +68,9 @@ impl Proxy {
     pub fn start(config: Config) -> Proxy {
         let _ = tidegate::logging::init(4096);
         let app = App::start(config).unwrap_or_else(|error| panic!("tidegate does not start: {error}"));
-        let (addr, ender) = (app.addrs()[0], app.ender());
+        let (addr, https, ender) = (app.addrs()[0], app.https_addrs().to_vec(), app.ender());
         let thread = Some(std::thread::spawn(move || app.run()));
-        Proxy { addr, ender, thread }
+        Proxy { addr, https, ender, thread }
     }
 
     /// With one route `app` to `backend`.

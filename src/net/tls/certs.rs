@@ -139,13 +139,15 @@ fn strange(pair: &CertPair, facts: &x509::Facts, now: i64) -> Vec<Problem> {
     let path = pair.cert_path.display();
     let mut said = Vec::new();
     if facts.not_after < now {
-        said.push(format!("the certificate in {path} has expired {} days ago", (now - facts.not_after) / 86_400));
+        said.push(format!("the certificate in {path} expired {} days ago", (now - facts.not_after) / 86_400));
     }
     if facts.not_before > now {
         said.push(format!("the certificate in {path} is not valid yet"));
     }
     if facts.names.is_empty() {
-        said.push(format!("the certificate in {path} names no DNS name (subjectAltName): no client can ask for it"));
+        said.push(format!(
+            "the certificate in {path} names no DNS name (subjectAltName): no client can ask for it"
+        ));
     }
     said.into_iter().map(|message| Problem::new(pair.place.clone(), message)).collect()
 }

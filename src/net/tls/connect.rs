@@ -70,7 +70,7 @@ fn shake_hands(tcp: &TcpStream, conn: &mut ClientConnection, target: &TlsTarget)
             return Ok(buffer[at..end].to_vec());
         }
         if at == end {
-            (at, end) = (0, tcp.read(&mut buffer, deadline)?);
+            (at, end) = (0, tcp.read(&mut buffer, deadline).map_err(too_late)?);
             if end == 0 {
                 return Err(failed("the connection was closed in the TLS handshake".to_owned()));
             }
@@ -84,6 +84,14 @@ fn shake_hands(tcp: &TcpStream, conn: &mut ClientConnection, target: &TlsTarget)
             tcp.try_write(&alert).ok();
             return Err(failed(verify::in_words(&error, target.name())));
         }
+    }
+}
+
+/// Somebody listens there: it is no connect that timed out.
+fn too_late(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => failed(format!("no TLS handshake within {TLS_HANDSHAKE_TIMEOUT:?}")),
+        _ => error,
     }
 }
 

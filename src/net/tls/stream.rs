@@ -8,8 +8,8 @@
 use super::super::Stream;
 use crate::limits::TLS_READ_BYTES;
 use crate::runtime::{self, Shutdown, TcpStream, Wake};
-use rustls::Connection;
 use rustix::net::RecvFlags;
+use rustls::Connection;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice, Read, Write};
 use std::time::Instant;

@@ -74,7 +74,12 @@ impl Trust {
     }
 
     /// A pinned certificate needs no chain, but must be for the name and within its time.
-    fn by_pin(&self, cert: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Option<Result<(), Error>> {
+    fn by_pin(
+        &self,
+        cert: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Option<Result<(), Error>> {
         self.pinned.iter().find(|pinned| pinned.as_ref() == cert.as_ref())?;
         let facts = super::x509::facts(cert)?;
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -148,7 +153,9 @@ pub(super) fn in_words(error: &Error, name: &str) -> String {
              ssl_trusted_certificate or no_tls_verify"
                 .to_owned()
         }
-        Error::InvalidCertificate(Expired | ExpiredContext { .. }) => "its certificate has expired".to_owned(),
+        Error::InvalidCertificate(Expired | ExpiredContext { .. }) => {
+            "its certificate has expired".to_owned()
+        }
         Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. }) => {
             "its certificate is not valid yet".to_owned()
         }

@@ -89,7 +89,8 @@ const UTC_TIME: u8 = 0x17;
 
 /// A moment as UTCTime (`YYMMDDHHMMSSZ`) or GeneralizedTime (`YYYYMMDDHHMMSSZ`).
 fn seconds(kind: u8, text: &[u8]) -> Option<i64> {
-    let digits: Vec<i64> = text.iter().map_while(|b| b.is_ascii_digit().then(|| i64::from(b - b'0'))).collect();
+    let digits: Vec<i64> =
+        text.iter().map_while(|b| b.is_ascii_digit().then(|| i64::from(b - b'0'))).collect();
     let (year, rest) = match (kind, digits.as_slice()) {
         (UTC_TIME, [a, b, rest @ ..]) => {
             let short = a * 10 + b;
@@ -127,7 +128,8 @@ mod tests {
 
     #[test]
     fn garbage_is_no_certificate() {
-        for garbage in [&b""[..], b"\x30", b"\x30\x84\xff\xff\xff\xff", b"\x30\x03\x30\x01\xa0", &[0x30; 64]] {
+        for garbage in [&b""[..], b"\x30", b"\x30\x84\xff\xff\xff\xff", b"\x30\x03\x30\x01\xa0", &[0x30; 64]]
+        {
             assert_eq!(facts(garbage), None);
         }
     }
