@@ -22,13 +22,20 @@ fn blocks(text: &str) -> Vec<&str> {
 fn its_configuration_is_right_and_has_five_lines() {
     let text = readme();
     let blocks = blocks(&text);
-    let [config, routes] = blocks[..] else { panic!("not two blocks of YAML: {blocks:?}") };
+    let [config, routes, ..] = blocks[..] else { panic!("not two blocks of YAML: {blocks:?}") };
     assert_eq!(config.lines().count(), 5, "the first configuration has five lines");
     let dir: PathBuf = [env!("CARGO_TARGET_TMPDIR"), "readme"].iter().collect();
     std::fs::create_dir_all(&dir).expect("a directory");
     std::fs::write(dir.join("config.yml"), config).expect("the configuration");
     std::fs::write(dir.join("routes.yml"), routes).expect("the routes");
-    let out = tidegate(&["check", &dir.join("config.yml").to_string_lossy()]);
+    is_right(&dir.join("config.yml"));
+    let https = blocks.iter().find(|block| block.contains("\ntls:")).expect("a configuration with TLS");
+    std::fs::write(dir.join("https.yml"), https).expect("the configuration with TLS");
+    is_right(&dir.join("https.yml"));
+}
+
+fn is_right(file: &Path) {
+    let out = tidegate(&["check", &file.to_string_lossy()]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{said}");
     assert!(!said.contains("warning"), "{said}");

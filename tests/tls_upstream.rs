@@ -64,6 +64,7 @@ fn who_is_not_believed_is_a_502_that_says_why() {
         conn.bytes();
         conn.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     });
+    let nas = ServerName::Name("nas.test".into());
     let cases: Vec<(&str, SocketAddr, UpstreamTls, Result<&str, &str>)> = vec![
         ("self-signed", selfish.addr, default(), Err("its certificate")),
         ("unknown authority", issued.addr, default(), Err("vouched for by nobody who is trusted")),
@@ -84,11 +85,7 @@ fn who_is_not_believed_is_a_502_that_says_why() {
         (
             "the name set",
             elsewhere.addr,
-            UpstreamTls {
-                trusted: ours.clone(),
-                server_name: ServerName::Name("nas.test".into()),
-                ..default()
-            },
+            UpstreamTls { trusted: ours.clone(), server_name: nas, ..default() },
             Ok("sni=nas.test"),
         ),
         (
@@ -112,13 +109,15 @@ fn who_is_not_believed_is_a_502_that_says_why() {
         ),
     ];
     for (case, addr, tls, expected) in cases {
-        let response = proxy(addr, "localhost", tls).get("app.test", "/");
-        let text = response.text();
-        match expected {
-            Ok(expected) => {
-                assert!(response.status == 200 && text.contains(expected), "{case}: {response:?}")
-            }
-            Err(expected) => assert!(response.status == 502 && text.contains(expected), "{case}: {text}"),
-        }
+        hold(case, addr, tls, expected);
+    }
+}
+
+fn hold(case: &str, addr: SocketAddr, tls: UpstreamTls, expected: Result<&str, &str>) {
+    let response = proxy(addr, "localhost", tls).get("app.test", "/");
+    let text = response.text();
+    match expected {
+        Ok(expected) => assert!(response.status == 200 && text.contains(expected), "{case}: {response:?}"),
+        Err(expected) => assert!(response.status == 502 && text.contains(expected), "{case}: {text}"),
     }
 }

@@ -30,7 +30,7 @@ pub fn accept(tcp: TcpStream, certs: Arc<Certs>, done: impl FnOnce(Stream) + 'st
         return;
     };
     let handshake = Handshake {
-        phase: Phase::Hello(Acceptor::default()),
+        phase: Phase::Hello(Box::default()),
         certs,
         left: TLS_HANDSHAKE_BYTES,
         deadline: runtime::now() + TLS_HANDSHAKE_TIMEOUT,
@@ -75,7 +75,7 @@ struct Handshake<F> {
 }
 
 enum Phase {
-    Hello(Acceptor),
+    Hello(Box<Acceptor>),
     Keys(Box<ServerConnection>),
     Over,
 }
