@@ -295,3 +295,80 @@ fn plain_requests_are_sent_to_https_where_the_route_wants_it() {
     client.send("GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n");
     assert_eq!(client.response().status, 404);
 }
+
+#[test]
+fn both_directions_run_at_once_and_keys_change_meanwhile() {
+    let (dir, authority) = (Dir::new("duplex"), Authority::new());
+    let backend = Backend::start(|mut conn| {
+        if conn.request_head().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            // What comes in chunks goes back as it is, framing and all.
+            while let Some(bytes) = conn.bytes() {
+                conn.send(&bytes);
+                if bytes.ends_with(b"0\r\n\r\n") {
+                    return;
+                }
+            }
+        }
+    });
+    let pair = authority.write(&dir, "app", &["app.test"]);
+    let proxy = start(&[("app", backend.addr)], vec![pair], None);
+    let config = Arc::new(trusting(&authority, &[&TLS13]));
+    let mut client = Client::connect(proxy.https[0], &config, "app.test");
+    client.send("PUT / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for round in 0..100_usize {
+        if round % 10 == 5 {
+            client.tls.conn.refresh_traffic_keys().unwrap();
+        }
+        let data = vec![b'a' + (round % 26) as u8; 10_000];
+        client.send(format!("{:x}\r\n", data.len()));
+        client.send(&data);
+        client.send("\r\n");
+        if round == 0 {
+            client.until(b"\r\n\r\n");
+        }
+        let mut left = data.len();
+        while left > 0 {
+            let line = client.until(b"\r\n");
+            let size = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16).unwrap();
+            let piece = client.exactly(size);
+            assert!(piece.iter().all(|byte| *byte == data[0]), "round {round}");
+            left -= size;
+            client.until(b"\r\n");
+        }
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.until(b"\r\n\r\n"), b"0\r\n\r\n");
+}
+
+#[test]
+fn who_does_not_read_holds_the_backend_back() {
+    let (dir, authority) = (Dir::new("pressure"), Authority::new());
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let backend = Backend::start(move |mut conn| {
+        conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n");
+        let piece = vec![7; 1_000_000];
+        for _ in 0..200 {
+            conn.send(&piece);
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let pair = authority.write(&dir, "app", &["app.test"]);
+    let proxy = start(&[("app", backend.addr)], vec![pair], None);
+    let config = Arc::new(trusting(&authority, &[&TLS13]));
+    let mut client = Client::connect(proxy.https[0], &config, "app.test");
+    client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+    wait_until("the first megabyte", || sent.load(Ordering::SeqCst) > 0);
+    let (mut last, mut since) = (0, Instant::now());
+    while since.elapsed() < Duration::from_millis(500) {
+        std::thread::sleep(Duration::from_millis(10));
+        let now = sent.load(Ordering::SeqCst);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    // What the kernel's four socket buffers hold, no more.
+    assert!(last < 60, "{last} MB were taken for a client that reads nothing");
+}

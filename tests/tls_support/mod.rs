@@ -177,6 +177,25 @@ impl Client {
         }
     }
 
+    /// The bytes up to `end`, with it.
+    pub fn until(&mut self, end: &[u8]) -> Vec<u8> {
+        loop {
+            if let Some(at) = self.buffer.windows(end.len()).position(|bytes| bytes == end) {
+                return self.exactly(at + end.len());
+            }
+            self.fill().expect("more bytes");
+        }
+    }
+
+    /// The next `length` bytes.
+    pub fn exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            self.fill().expect("more bytes");
+        }
+        let rest = self.buffer.split_off(length);
+        std::mem::replace(&mut self.buffer, rest)
+    }
+
     /// Whether it ends with `close_notify` and nothing else.
     pub fn ends_in_order(&mut self) -> bool {
         self.tls.read(&mut [0; 1]).is_ok_and(|n| n == 0)
