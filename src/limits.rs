@@ -79,6 +79,8 @@ pub const TLS_CONFIG_AGE: Duration = Duration::from_secs(60);
 pub const TLS_SESSIONS_KEPT: usize = 64;
 /// Between two looks at the certificates' files.
 pub const CERT_WATCH_EVERY: Duration = Duration::from_secs(2);
+/// The same while there is none to look at.
+pub const CERT_WATCH_NONE: Duration = Duration::from_secs(60);
 
 /// Empty buffers kept per core for the next exchange.
 pub const BUFFERS_KEPT: usize = 32;

@@ -3,7 +3,7 @@
 use super::StartError;
 use crate::config::{Config, TlsConfig};
 use crate::error::{Place, Problem};
-use crate::limits::CERT_WATCH_EVERY;
+use crate::limits::{CERT_WATCH_EVERY, CERT_WATCH_NONE};
 use crate::net::tls::{CertStore, Certs};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::os::unix::fs::MetadataExt;
@@ -19,14 +19,12 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Loads the certificates and watches their files; none if HTTPS is not served.
+    /// Loads the certificates and watches their files. Without any the store is empty: it refuses everybody
+    /// until others are put into it.
     ///
     /// # Errors
     /// The first problem (all are logged), or the system refuses a thread.
-    pub fn start(config: &Config) -> Result<Option<Watched>, StartError> {
-        if config.https_addr.is_empty() {
-            return Ok(None);
-        }
+    pub fn start(config: &Config) -> Result<Watched, StartError> {
         let before = stamps(&config.tls);
         let store = match load(&config.tls) {
             Ok(certs) => CertStore::new(certs),
@@ -40,10 +38,10 @@ impl Watched {
             }
         };
         let (alive, ended) = bounded(0);
-        let (tls, watched) = (config.tls.clone(), Arc::clone(&store));
+        let watched = Arc::clone(&store);
         let watcher = std::thread::Builder::new().name("certs".into());
-        watcher.spawn(move || watch(&tls, &watched, &ended, before))?;
-        Ok(Some(Watched { store, _alive: alive }))
+        watcher.spawn(move || watch(&watched, &ended, before))?;
+        Ok(Watched { store, _alive: alive })
     }
 
     pub fn store(&self) -> Arc<CertStore> {
@@ -53,19 +51,31 @@ impl Watched {
 
 /// A file that changed makes all pairs be read anew. Certificate and key change one after the other: a set
 /// that doesn't fit is tried again at each look until it does, and told once.
-fn watch(tls: &TlsConfig, store: &CertStore, ended: &Receiver<()>, mut seen: Vec<Stamp>) {
+fn watch(store: &CertStore, ended: &Receiver<()>, mut seen: Vec<Stamp>) {
     let mut told: Option<Vec<Problem>> = None;
-    while ended.recv_timeout(CERT_WATCH_EVERY) == Err(RecvTimeoutError::Timeout) {
-        let now = stamps(tls);
+    let mut current = store.current();
+    loop {
+        let every = if current.source().certs.is_empty() { CERT_WATCH_NONE } else { CERT_WATCH_EVERY };
+        if ended.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        let serving = store.current();
+        let now = stamps(serving.source());
+        if !Arc::ptr_eq(&serving, &current) {
+            // Somebody else has put others in: they are as fresh as their files.
+            (current, seen, told) = (serving, now, None);
+            continue;
+        }
         if now == seen && told.is_none() {
             continue;
         }
         seen = now;
-        match load(tls) {
+        match load(current.source()) {
             Ok(certs) => {
-                store.replace(certs);
-                told = None;
-                log::info!("the certificates' files have changed: new connections get the new ones");
+                if store.renew(&current, certs) {
+                    log::info!("the certificates' files have changed: new connections get the new ones");
+                }
+                (current, told) = (store.current(), None);
             }
             Err(problems) if told.as_ref() != Some(&problems) => {
                 for problem in &problems {

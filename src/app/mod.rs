@@ -41,7 +41,7 @@ pub struct App {
     engines: engines::Engines,
     addrs: Vec<SocketAddr>,
     https_addrs: Vec<SocketAddr>,
-    certs: Option<certs::Watched>,
+    certs: certs::Watched,
     ends: Receiver<End>,
     ender: Sender<End>,
     timeout_shutdown: Duration,
@@ -91,7 +91,7 @@ impl App {
             instance,
             own_listeners: addrs.iter().chain(&https_addrs).copied().collect(),
             https_port: https_addrs.first().map(SocketAddr::port),
-            certs: certs.as_ref().map(certs::Watched::store),
+            certs: certs.store(),
             seed,
             cap: connections,
         });
@@ -121,8 +121,8 @@ impl App {
     }
 
     /// The certificates of HTTPS, to be looked at or swapped.
-    pub fn certs(&self) -> Option<Arc<CertStore>> {
-        self.certs.as_ref().map(certs::Watched::store)
+    pub fn certs(&self) -> Arc<CertStore> {
+        self.certs.store()
     }
 
     /// A way to end it from another thread.

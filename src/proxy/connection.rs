@@ -54,9 +54,10 @@ fn admit_plain(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
 
 /// Over the cap a connection is closed before its handshake: an answer would cost more than it is worth.
 fn shake_hands(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
-    let (Some(admitted), Some(certs)) = (admit(core), &core.shared.certs) else { return };
+    let Some(admitted) = admit(core) else { return };
+    let certs = core.shared.certs.current();
     let core = Rc::clone(core);
-    tls::accept(tcp, certs.current(), move |stream| greet(core, stream, peer, admitted));
+    tls::accept(tcp, certs, move |stream| greet(core, stream, peer, admitted));
 }
 
 fn admit(core: &Rc<Core>) -> Option<Admitted> {

@@ -41,7 +41,7 @@ pub struct Shared {
     /// The port that plain requests are sent to when their route wants HTTPS; none without HTTPS.
     pub https_port: Option<u16>,
     /// The certificates of HTTPS.
-    pub certs: Option<Arc<CertStore>>,
+    pub certs: Arc<CertStore>,
     /// Seed of request ids.
     pub seed: u32,
     /// Client connections at once.
@@ -60,7 +60,7 @@ pub struct Setup {
     /// The port of HTTPS, if it is served.
     pub https_port: Option<u16>,
     /// Its certificates.
-    pub certs: Option<Arc<CertStore>>,
+    pub certs: Arc<CertStore>,
     /// Seed of request ids.
     pub seed: u32,
     /// How many client connections there may be at once.

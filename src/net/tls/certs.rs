@@ -33,11 +33,24 @@ impl CertStore {
         let old = self.current.with(|current| std::mem::replace(current, Arc::new(certs)));
         drop(old);
     }
+
+    /// As [`CertStore::replace`], if `former` still serves; whether it did.
+    pub fn renew(&self, former: &Arc<Certs>, certs: Certs) -> bool {
+        let new = Arc::new(certs);
+        self.current.with(|current| {
+            let same = Arc::ptr_eq(current, former);
+            if same {
+                *current = new;
+            }
+            same
+        })
+    }
 }
 
 /// A set of certificates.
 #[derive(Debug)]
 pub struct Certs {
+    source: TlsConfig,
     config: Arc<ServerConfig>,
     names: Arc<Names>,
     listed: Vec<Listed>,
@@ -98,9 +111,16 @@ impl Certs {
         }
         let names = Arc::new(names);
         match server_config(&names) {
-            Ok(config) => Ok(LoadedCerts { certs: Certs { config, names, listed }, warnings }),
+            Ok(config) => {
+                Ok(LoadedCerts { certs: Certs { source: tls.clone(), config, names, listed }, warnings })
+            }
             Err(error) => Err(vec![Problem::new(crate::error::Place::Default, format!("TLS: {error}"))]),
         }
+    }
+
+    /// What they were loaded from.
+    pub fn source(&self) -> &TlsConfig {
+        &self.source
     }
 
     /// What serves, for people.

@@ -143,17 +143,17 @@ impl TlsStream {
                 // Data that nobody asked for, the end, or an error.
                 Ok(Some(_)) | Err(_) => return false,
             }
+            if self.tcp.is_usable_idle() {
+                self.state.release();
+                return true;
+            }
             let mut bytes = self.state.spare();
             let read = rustix::net::recv(&self.tcp, &mut *bytes, RecvFlags::DONTWAIT);
             let n = read.as_ref().map_or(0, |(_, n)| *n);
             self.state.received(bytes, n);
-            match read {
-                Err(rustix::io::Errno::AGAIN) => {
-                    self.state.release();
-                    return true;
-                }
-                Err(_) | Ok((_, 0)) => return false,
-                Ok(_) => {}
+            // Readable, but nothing to read: an error or the end.
+            if n == 0 {
+                return false;
             }
         }
     }
