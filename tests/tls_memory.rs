@@ -6,7 +6,7 @@ mod tls_support;
 
 use common::{Backend, DEADLINE, wait_until};
 use rustls::version::TLS13;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -111,4 +111,28 @@ fn idle_connections_and_stalled_handshakes_are_small() {
         assert!((1..=12 * 1024).contains(&each), "{each} bytes a stalled handshake");
         drop(stalled);
     }
+}
+
+#[test]
+fn a_handshake_beyond_the_cap_is_closed_and_the_next_after_them_is_served() {
+    let (dir, authority) = (Dir::new("cap"), Authority::new());
+    let _ = tidegate::runtime::raise_nofile();
+    let backend = Backend::answering(|_| "ok".into());
+    authority.write(&dir, "app", &["app.test"]);
+    let tidegate = Tidegate::start(&dir, backend.addr);
+    let config = Arc::new(trusting(&authority, &[&TLS13]));
+    let connect = || TcpStream::connect(tidegate.https).unwrap();
+    let stalled: Vec<TcpStream> = (0..tidegate::limits::TLS_HANDSHAKES).map(|_| connect()).collect();
+    // One core takes them in their order.
+    let mut beyond = connect();
+    beyond.set_read_timeout(Some(DEADLINE)).unwrap();
+    let ended = beyond.read(&mut [0; 1]);
+    assert!(matches!(&ended, Ok(0)) || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset));
+    drop(stalled);
+    wait_until("room for a handshake", || {
+        Client::try_connect(tidegate.https, &config, "app.test").is_ok_and(|mut client| {
+            let (_, body) = client.get("app.test", "/");
+            body == b"ok"
+        })
+    });
 }
