@@ -73,6 +73,31 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle upstream connections kept per endpoint and core.
 pub const UPSTREAM_IDLE_PER_ENDPOINT: usize = 64;
 
+/// TLS handshakes of clients at once, all cores together; one more is closed. Each takes some 12 KB at most.
+pub const TLS_HANDSHAKES: usize = 2_048;
+/// Time for a client's whole TLS handshake.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes a client may send in its handshake: a ClientHello with post-quantum keys and a ticket has 2–4 KB.
+pub const TLS_HANDSHAKE_BYTES: usize = 12 * 1024;
+/// Bytes of ciphertext read at once while a connection is in work: a whole record (RFC 8446 §5.2) and more.
+pub const TLS_READ_BYTES: usize = 20 * 1024;
+/// Certificates of the configuration.
+pub const CERTS: usize = 256;
+/// Bytes of a certificate's or key's file; a chain has some 10 KB, all roots of a system 250 KB.
+pub const CERT_FILE_BYTES: u64 = 2 * 1024 * 1024;
+/// DNS names of one certificate that are looked at; authorities allow 100.
+pub const CERT_NAMES: usize = 1_000;
+/// Configurations of TLS to upstreams: one per set of authorities and way to ask for a name.
+pub const TLS_CLIENT_CONFIGS: usize = 256;
+/// How long one is used before its files are read anew.
+pub const TLS_CONFIG_AGE: Duration = Duration::from_secs(60);
+/// Sessions kept in each, to be resumed.
+pub const TLS_SESSIONS_KEPT: usize = 64;
+/// Between two looks at the certificates' files.
+pub const CERT_WATCH_EVERY: Duration = Duration::from_secs(2);
+/// The same while there is none to look at.
+pub const CERT_WATCH_NONE: Duration = Duration::from_secs(60);
+
 /// Empty buffers kept per core for the next exchange.
 pub const BUFFERS_KEPT: usize = 32;
 

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tidegate::config::{Config, FileChoice, Loaded, Sources, load};
 use tidegate::error::{Place, Problem};
+use tidegate::route::UpstreamTls;
 
 const END: &str = "-----\n";
 
@@ -81,6 +82,9 @@ fn dump(loaded: &Loaded) -> String {
         http_addr,
         http_addr_is_default,
         access_log,
+        https_addr,
+        tls,
+        redirect_http,
         workers,
         match_domains,
         entrypoint,
@@ -99,6 +103,20 @@ fn dump(loaded: &Loaded) -> String {
     if let Some(log) = access_log {
         let path = log.path.as_ref().map(|path| path.display().to_string());
         writeln!(text, "access_log {path:?} stdout {} {:?}", log.stdout, log.format).unwrap();
+    }
+    for listener in https_addr {
+        let kind = if listener.dual_stack { " dual-stack" } else { "" };
+        writeln!(text, "https_addr {}{kind} from {}", listener.addr, listener.place).unwrap();
+    }
+    for pair in &tls.certs {
+        let (cert, key) = (pair.cert_path.display(), pair.key_path.display());
+        writeln!(text, "certificate {cert} {key} from {}", pair.place).unwrap();
+    }
+    if let Some((name, place)) = &tls.default {
+        writeln!(text, "default certificate {name} from {place}").unwrap();
+    }
+    if *redirect_http {
+        text.push_str("redirect_http\n");
     }
     writeln!(text, "workers {workers:?}").unwrap();
     writeln!(text, "match_domains {match_domains:?}").unwrap();
@@ -119,7 +137,16 @@ fn dump(loaded: &Loaded) -> String {
     for route in file_routes {
         let (host, port) = (route.host.as_deref().unwrap_or("-"), route.port.unwrap_or(0));
         let scheme = route.scheme.map_or("-", |scheme| scheme.as_str());
-        writeln!(text, "route {} {scheme} {host} {port} from {}", route.alias, route.place).unwrap();
+        write!(text, "route {} {scheme} {host} {port}", route.alias).unwrap();
+        if let Some(redirect) = route.redirect_http {
+            write!(text, " redirect_http {redirect}").unwrap();
+        }
+        if route.tls != UpstreamTls::default() {
+            let UpstreamTls { no_verify, server_name, trusted } = &route.tls;
+            let trusted = trusted.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            write!(text, " no_verify {no_verify} server_name {server_name:?} trusted {trusted}").unwrap();
+        }
+        writeln!(text, " from {}", route.place).unwrap();
         if route.tuning != Default::default() {
             writeln!(text, "  {:?}", route.tuning).unwrap();
         }

@@ -15,6 +15,7 @@
 use std::fmt::Write;
 use tidegate::docker::discovery::{Context, Discovery, Found, Reach, Target, discover, split_engine_name};
 use tidegate::docker::{Container, Network, Port, Protocol, RunState};
+use tidegate::route::UpstreamTls;
 
 #[path = "golden/runner.rs"]
 mod runner;
@@ -158,6 +159,12 @@ fn dump_route(out: &mut String, route: &Found) {
         Target::Misconfigured { reason } => format!("misconfigured: {reason}"),
     };
     writeln!(out, "route {} => {} {target}", route.alias, route.scheme.as_str()).unwrap();
+    if route.tls != UpstreamTls::default() {
+        writeln!(out, "  {:?}", route.tls).unwrap();
+    }
+    if let Some(redirect) = route.redirect_http {
+        writeln!(out, "  redirect_http: {redirect}").unwrap();
+    }
     let choices = [("host", &route.why.host), ("port", &route.why.port), ("scheme", &route.why.scheme)];
     for (name, why) in choices.into_iter().filter(|(_, why)| !why.is_empty()) {
         writeln!(out, "  {name}: {why}").unwrap();

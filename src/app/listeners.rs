@@ -6,23 +6,27 @@ use crate::config::{Config, ListenAddr};
 use crate::error::{Place, Problem};
 use crate::limits::FALLBACK_PORT;
 use crate::net::{self, BindError, BoundListener};
+use crate::proxy::{Entrance, Protocol};
 use std::io;
 use std::net::SocketAddr;
 
 /// Listeners, core by core, and where they listen.
 pub(super) struct Bound {
-    pub per_core: Vec<Vec<BoundListener>>,
+    pub per_core: Vec<Vec<Entrance>>,
     pub addrs: Vec<SocketAddr>,
+    /// Where HTTPS is served.
+    pub https: Vec<SocketAddr>,
 }
 
 /// Binds every address of the configuration once per core.
 pub(super) fn bind(config: &Config, workers: usize) -> Result<Bound, StartError> {
-    let mut bound = Bound { per_core: (0..workers).map(|_| Vec::new()).collect(), addrs: Vec::new() };
+    let per_core = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Bound { per_core, addrs: Vec::new(), https: Vec::new() };
     let mut inherited = Inherited::take();
     for listen in &wanted(config, &inherited) {
         if let Some(copies) = inherited.at(listen.addr, workers)? {
             log::info!("{} is inherited", listen.addr);
-            bound.add(copies)?;
+            bound.plain(copies)?;
             continue;
         }
         let copies = match net::bind(listen.addr, listen.dual_stack, workers) {
@@ -32,22 +36,34 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Bound, StartError>
             }
             Err(error) => return Err(problem(listen, &error)),
         };
-        bound.add(copies)?;
+        bound.plain(copies)?;
     }
     inherited.finish();
+    for listen in &config.https_addr {
+        let copies =
+            net::bind(listen.addr, listen.dual_stack, workers).map_err(|error| problem(listen, &error))?;
+        if let Some(first) = copies.first() {
+            bound.https.push(first.local_addr()?);
+        }
+        bound.add(copies, Protocol::Https);
+    }
     Ok(bound)
 }
 
 impl Bound {
-    /// Adds the listeners of one address, one for each core.
-    fn add(&mut self, copies: Vec<BoundListener>) -> io::Result<()> {
+    /// Adds the listeners of one plain address, one for each core.
+    fn plain(&mut self, copies: Vec<BoundListener>) -> io::Result<()> {
         if let Some(first) = copies.first() {
             self.addrs.push(first.local_addr()?);
         }
-        for (core, listener) in self.per_core.iter_mut().zip(copies) {
-            core.push(listener);
-        }
+        self.add(copies, Protocol::Http);
         Ok(())
+    }
+
+    fn add(&mut self, copies: Vec<BoundListener>, protocol: Protocol) {
+        for (core, listener) in self.per_core.iter_mut().zip(copies) {
+            core.push(Entrance { listener, protocol });
+        }
     }
 }
 

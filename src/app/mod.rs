@@ -8,6 +8,7 @@
 //! ```
 
 mod admin;
+mod certs;
 mod engines;
 mod inherited;
 mod listeners;
@@ -27,6 +28,7 @@ use crate::lifecycle::Registry;
 use crate::limits::{
     CONNECTIONS, DESCRIPTORS_PER_CONNECTION, DESCRIPTORS_RESERVED, ENDPOINT_LEASES, SOFT_DESCRIPTORS,
 };
+use crate::net::tls::CertStore;
 use crate::proxy::{self, Shared};
 use crate::runtime::{self, Cores};
 use crate::snapshot::Publisher;
@@ -48,6 +50,8 @@ pub struct App {
     observed: Arc<Observed>,
     admin: Option<Admin>,
     addrs: Vec<SocketAddr>,
+    https_addrs: Vec<SocketAddr>,
+    certs: certs::Watched,
     ends: Receiver<End>,
     ender: Sender<End>,
     timeout_shutdown: Duration,
@@ -92,39 +96,56 @@ impl App {
     /// See [`App::start`].
     pub fn start_loaded(loaded: Loaded) -> Result<App, StartError> {
         let Loaded { config, files, warnings: mut standing } = loaded;
+        let certs = certs::Watched::start(&config)?;
         let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
         let bound = listeners::bind(&config, workers)?;
-        let addrs = bound.addrs.clone();
+        let (addrs, https_addrs) = (bound.addrs.clone(), bound.https.clone());
         let (admin_listener, problem) = admin::bind(&config);
         standing.extend(problem);
         let admin_addr = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let own_listeners = addrs.iter().copied().chain(admin_addr).collect();
         let seed = seed();
         let backlogs: Vec<Arc<Backlog>> = config.engines.iter().map(|_| Backlog::new()).collect();
         let mut world = new_world(&config, &backlogs, standing, files);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
         let observed = Observed::start(&config, workers, &publisher)?;
-        let shared = Shared::new(
-            Arc::clone(&publisher),
+        let shared = Shared::new(proxy::Setup {
+            publisher: Arc::clone(&publisher),
             instance,
-            own_listeners,
+            own_listeners: addrs.iter().chain(&https_addrs).copied().chain(admin_addr).collect(),
+            https_port: https_addrs.first().map(SocketAddr::port),
+            certs: certs.store(),
             seed,
-            connections,
-            observed.observers(),
-        );
+            cap: connections,
+            observers: observed.observers(),
+        });
         let cores = start_cores(workers, shared, bound.per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
         for addr in &addrs {
             log::info!("listening on http://{addr}");
         }
+        for addr in &https_addrs {
+            log::info!("listening on https://{addr}");
+        }
         let (ender, ends) = bounded(4);
         let engines = engines::start(&config, &backlogs, &control.mailbox(), &ender, &observed)?;
         let admin = admin::start(admin_listener, cores.handles().first(), control.mailbox(), &observed);
         let timeout_shutdown = config.timeout_shutdown;
-        Ok(App { cores, control, engines, observed, admin, addrs, ends, ender, timeout_shutdown })
+        Ok(App {
+            cores,
+            control,
+            engines,
+            observed,
+            admin,
+            addrs,
+            https_addrs,
+            certs,
+            ends,
+            ender,
+            timeout_shutdown,
+        })
     }
 
     /// The addresses that it listens on.
@@ -140,6 +161,16 @@ impl App {
     /// Where the admin API listens, if it does.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::addr)
+    }
+
+    /// The addresses that it serves HTTPS on.
+    pub fn https_addrs(&self) -> &[SocketAddr] {
+        &self.https_addrs
+    }
+
+    /// The certificates of HTTPS, to be looked at or swapped.
+    pub fn certs(&self) -> Arc<CertStore> {
+        self.certs.store()
     }
 
     /// A way to end it from another thread.
@@ -164,7 +195,7 @@ impl App {
 
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
-        let App { cores, control, engines, observed, admin, timeout_shutdown, .. } = self;
+        let App { cores, control, engines, observed, admin, certs, timeout_shutdown, .. } = self;
         if let Some(admin) = &admin {
             admin.ending();
         }
@@ -175,6 +206,7 @@ impl App {
         if !drained {
             log::warn!("timeout_shutdown ({timeout_shutdown:?}) is over: requests in flight are cut");
         }
+        drop(certs);
         engines.stop();
         control.stop();
         cores.shutdown();
@@ -203,6 +235,7 @@ fn new_world(
         match_domains: config.match_domains.clone(),
         recreate_wait: config.recreate_wait,
         entrypoint: Arc::new(config.entrypoint.clone()),
+        redirect_http: config.redirect_http,
         own_id: docker::own_container_id(),
         endpoints: Registry::new("endpoint", ENDPOINT_LEASES, now),
         standing,
@@ -213,7 +246,7 @@ fn new_world(
 fn start_cores(
     workers: usize,
     shared: Arc<Shared>,
-    per_core: Vec<Vec<crate::net::BoundListener>>,
+    per_core: Vec<Vec<proxy::Entrance>>,
 ) -> io::Result<Cores> {
     let listeners = Locked::new(per_core);
     let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };

@@ -4,7 +4,8 @@ use super::decode::{Located, Section, Value};
 use super::leaf::{self, LeafValue};
 use super::load::Sources;
 use super::names::Name;
-use super::schema::Leaf;
+use super::schema::{self, Leaf};
+use super::tls;
 use super::types::{AccessLog, AccessLogFormat, Config, EngineConfig, ListenAddr, OnStaleSocket};
 use crate::error::{Place, Problem};
 use crate::limits;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// Variables over `entrypoint.http_addr`, the strongest first.
 const HTTP_ADDR: [&str; 2] = ["TIDEGATE_HTTP_ADDR", "GODOXY_HTTP_ADDR"];
+/// Variables over `entrypoint.https_addr`, the strongest first.
+const HTTPS_ADDR: [&str; 2] = ["TIDEGATE_HTTPS_ADDR", "GODOXY_HTTPS_ADDR"];
 
 /// The variable over `admin.addr`.
 const ADMIN_ADDR: &str = "TIDEGATE_ADMIN_ADDR";
@@ -24,21 +27,17 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
     let mut warnings = Vec::new();
     let entrypoint = root.section("entrypoint");
     let addresses = entrypoint.get("http_addr");
-    let listed = entrypoint.list("http_addr");
-    let mut http_addr = Vec::new();
-    for item in listed.iter().take(limits::LISTENERS) {
-        if let Value::Leaf(LeafValue::Listen { addr, dual_stack }) = item.value {
-            let place = item.place.clone();
-            add_listener(&mut http_addr, ListenAddr { addr, dual_stack, place }, problems);
-        }
-    }
+    let http_addr = listeners(entrypoint, "http_addr", problems);
     // An item that was wrong has been told; a list without items has not.
-    if let Some(list) = addresses.filter(|list| listed.is_empty() && !is_told(problems, &list.place)) {
+    let empty = entrypoint.list("http_addr").is_empty();
+    if let Some(list) = addresses.filter(|list| empty && !is_told(problems, &list.place)) {
         problems.push(Problem::new(list.place.clone(), "expected at least one address, got an empty list"));
     }
-    too_many(listed.iter().map(|item| &item.place), limits::LISTENERS, "addresses", problems);
     let config = Config {
         http_addr,
+        https_addr: listeners(entrypoint, "https_addr", problems),
+        tls: tls::section(root.section("tls"), problems),
+        redirect_http: entrypoint.leaf("redirect_http") == Some(&LeafValue::Bool(true)),
         http_addr_is_default: addresses.is_none_or(|list| list.place == Place::Default),
         access_log: access_log(entrypoint.section("access_log")),
         workers: match root.leaf("workers") {
@@ -119,28 +118,55 @@ fn count(value: &LeafValue) -> Option<u32> {
 }
 
 /// The command line stands over the environment, the environment over the file.
-pub(super) fn override_http_addr(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
-    let argument = || {
-        let place = Place::Argument { name: "--http-addr".into() };
-        sources.http_addr.clone().map(|text| (text, place))
-    };
-    let variable = |name: &str| {
+pub(super) fn override_addresses(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
+    let place = Place::Argument { name: "--http-addr".into() };
+    let argument = sources.http_addr.clone().map(|text| (text, place));
+    if let Some((text, place)) = argument.or_else(|| variable(sources, &HTTP_ADDR)) {
+        config.http_addr = written_listeners(&text, &place, problems);
+        config.http_addr_is_default = false;
+    }
+    if let Some((text, place)) = variable(sources, &HTTPS_ADDR) {
+        config.https_addr = written_listeners(&text, &place, problems);
+    }
+    tls::complete(config, problems);
+}
+
+/// The first variable that says something.
+fn variable(sources: &Sources, names: &[&str]) -> Option<(String, Place)> {
+    names.iter().find_map(|name| {
         let text = (sources.env)(name).filter(|text| !text.trim().is_empty())?;
-        Some((text, Place::Env { name: name.to_string() }))
-    };
-    let Some((text, place)) = argument().or_else(|| HTTP_ADDR.into_iter().find_map(variable)) else { return };
-    config.http_addr.clear();
-    config.http_addr_is_default = false;
+        Some((text, Place::Env { name: (*name).to_string() }))
+    })
+}
+
+/// Addresses with commas.
+fn written_listeners(text: &str, place: &Place, problems: &mut Vec<Problem>) -> Vec<ListenAddr> {
+    let mut listeners = Vec::new();
     for part in text.split(',').take(limits::LISTENERS) {
         match leaf::convert(Leaf::Listen, part, false) {
             Ok(LeafValue::Listen { addr, dual_stack }) => {
                 let place = place.clone();
-                add_listener(&mut config.http_addr, ListenAddr { addr, dual_stack, place }, problems);
+                add_listener(&mut listeners, ListenAddr { addr, dual_stack, place }, problems);
             }
             Ok(_) => {}
             Err((message, hint)) => problems.push(Problem { hint, ..Problem::new(place.clone(), message) }),
         }
     }
+    listeners
+}
+
+/// The addresses of a list.
+fn listeners(entrypoint: &Section, name: &str, problems: &mut Vec<Problem>) -> Vec<ListenAddr> {
+    let listed = entrypoint.list(name);
+    let mut listeners = Vec::new();
+    for item in listed.iter().take(limits::LISTENERS) {
+        if let Value::Leaf(LeafValue::Listen { addr, dual_stack }) = item.value {
+            let place = item.place.clone();
+            add_listener(&mut listeners, ListenAddr { addr, dual_stack, place }, problems);
+        }
+    }
+    too_many(listed.iter().map(|item| &item.place), limits::LISTENERS, "addresses", problems);
+    listeners
 }
 
 /// Without a place to write to there is none.
@@ -219,11 +245,12 @@ impl Routes {
 /// A route of a file, its defaults filled in.
 fn settings(alias: &str, fields: &Section, place: Place) -> Settings {
     let mut settings = Settings::new(alias, place);
-    for field in super::schema::ROUTE {
-        if let Some(value) = fields.leaf(field.name) {
-            set(&mut settings, field.name, value);
+    for key in schema::ROUTE {
+        if let Some(value) = fields.leaf(key.name) {
+            set(&mut settings, key.name, value);
         }
     }
+    settings.tls.trusted = settings.tls.trusted.map(|path| tls::beside(&settings.place, path));
     let usual = if settings.scheme == Some(Scheme::Https) { 443 } else { 80 };
     settings.port.get_or_insert(usual);
     settings
@@ -244,6 +271,10 @@ pub(super) fn set(settings: &mut Settings, field: &str, value: &LeafValue) {
             settings.tuning.response_body_timeout = Some(*time);
         }
         ("max_conns_per_host", value) => settings.tuning.max_conns_per_host = count(value),
+        ("redirect_http", LeafValue::Bool(on)) => settings.redirect_http = Some(*on),
+        ("no_tls_verify", LeafValue::Bool(on)) => settings.tls.no_verify = *on,
+        ("ssl_trusted_certificate", LeafValue::Text(path)) => settings.tls.trusted = Some(path.into()),
+        ("ssl_server_name", LeafValue::Text(name)) => settings.tls.server_name = tls::server_name(name),
         _ => {}
     }
 }
@@ -254,7 +285,7 @@ fn says_no_target(fields: &Section) -> bool {
 }
 
 /// Whether something at or within `place` is wrong already: then what is missing may be what was wrong.
-fn is_told(problems: &[Problem], place: &Place) -> bool {
+pub(super) fn is_told(problems: &[Problem], place: &Place) -> bool {
     let Place::File { key: outer, .. } = place else { return false };
     // Of too many problems some are only counted: it may be among them.
     problems.len() >= limits::CONFIG_PROBLEMS
@@ -294,7 +325,7 @@ fn engines(root: &Section, problems: &mut Vec<Problem>, warnings: &mut Vec<Probl
 }
 
 /// A problem at the first of `places` beyond `most`.
-fn too_many<'p>(
+pub(super) fn too_many<'p>(
     mut places: impl Iterator<Item = &'p Place>,
     most: usize,
     what: &str,

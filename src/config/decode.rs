@@ -172,6 +172,11 @@ impl<'a> Decoder<'a> {
                 self.wrong_type(node, at, &format!("a list, each item {}", leaf::expected(*leaf)));
                 return None;
             }
+            (Kind::Each(keys), Content::List(items)) => Value::List(self.each(items, keys, at)),
+            (Kind::Each(_), _) => {
+                self.wrong_type(node, at, "a list of mappings");
+                return None;
+            }
             (Kind::Section(_) | Kind::Named { .. }, _) => {
                 self.wrong_type(node, at, "a mapping");
                 return None;
@@ -298,6 +303,21 @@ impl<'a> Decoder<'a> {
                 None
             }
         }
+    }
+
+    /// A list of mappings of known keys.
+    fn each(&mut self, items: &[Rc<Node>], keys: &'static [Key], at: &str) -> Vec<Located> {
+        let mut values = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let below = format!("{at}[{index}]");
+            let Content::Map(pairs) = &item.content else {
+                self.wrong_type(item, &below, "a mapping");
+                continue;
+            };
+            let value = Value::Section(self.pairs(pairs, keys, &below));
+            values.push(Located { place: self.place(item.mark, &below), value });
+        }
+        values
     }
 
     fn list(&mut self, items: &[Rc<Node>], leaf: Leaf, at: &str) -> Vec<Located> {

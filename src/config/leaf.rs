@@ -13,6 +13,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LeafValue {
     Integer(u64),
+    Bool(bool),
     Duration(Duration),
     Text(String),
     Listen { addr: SocketAddr, dual_stack: bool },
@@ -39,6 +40,7 @@ pub(super) fn convert(leaf: Leaf, text: &str, plain: bool) -> Result<LeafValue, 
     let text = text.trim();
     match leaf {
         Leaf::Integer { min, max } => integer(text, plain, min, max),
+        Leaf::Bool => boolean(text, plain),
         Leaf::Duration { max } => span_of_time(text, plain, max),
         Leaf::Domain => domain(text, plain),
         Leaf::Listen => listen(text, plain),
@@ -48,6 +50,7 @@ pub(super) fn convert(leaf: Leaf, text: &str, plain: bool) -> Result<LeafValue, 
         Leaf::Word(words) => word(text, plain, words),
         Leaf::Scheme => scheme(text, plain),
         Leaf::Host => host(text, plain),
+        Leaf::ServerName => server_name(text, plain),
         Leaf::Port => port(text, plain),
         Leaf::Network => match Cidr::parse(text) {
             Some(network) => Ok(LeafValue::Network(network)),
@@ -60,6 +63,7 @@ pub(super) fn convert(leaf: Leaf, text: &str, plain: bool) -> Result<LeafValue, 
 pub(super) fn expected(leaf: Leaf) -> String {
     match leaf {
         Leaf::Integer { min, max } => format!("a whole number from {min} to {max}"),
+        Leaf::Bool => "`true` or `false`".into(),
         Leaf::Duration { .. } => "a duration such as `1h30m`, `500ms` or `30` (seconds)".into(),
         Leaf::Domain => "a domain such as `.local`".into(),
         Leaf::Listen => "an address such as `:80`, `127.0.0.1:8080` or `[::1]:80`".into(),
@@ -70,6 +74,7 @@ pub(super) fn expected(leaf: Leaf) -> String {
         Leaf::Scheme => "`http` or `https`".into(),
         Leaf::Host => "an IP address or a name".into(),
         Leaf::Network => "a network such as `10.0.0.0/8`, `fd00::/8`, or an address".into(),
+        Leaf::ServerName => "`on`, `off` or a name".into(),
         Leaf::Port => "a port from 1 to 65535".into(),
     }
 }
@@ -131,6 +136,14 @@ fn integer(text: &str, plain: bool, min: u64, max: u64) -> Result<LeafValue, Wro
     match decimal(text).filter(|number| (min..=max).contains(number)) {
         Some(number) => Ok(LeafValue::Integer(number)),
         None => Err(wrong(Leaf::Integer { min, max }, text, plain)),
+    }
+}
+
+fn boolean(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Ok(LeafValue::Bool(true)),
+        "false" | "no" | "off" => Ok(LeafValue::Bool(false)),
+        _ => Err(wrong(Leaf::Bool, text, plain)),
     }
 }
 
@@ -280,6 +293,15 @@ fn host(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
         _ if text.contains(':') => hinted(leaf, text, plain, "`port` is a key of its own"),
         _ => wrong(leaf, text, plain),
     })
+}
+
+fn server_name(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
+    match boolean(text, plain) {
+        Ok(LeafValue::Bool(true)) => Ok(LeafValue::Text("on".into())),
+        Ok(_) => Ok(LeafValue::Text("off".into())),
+        Err(_) if is_name(text) => Ok(LeafValue::Text(text.to_ascii_lowercase())),
+        Err(_) => Err(wrong(Leaf::ServerName, text, plain)),
+    }
 }
 
 fn port(text: &str, plain: bool) -> Result<LeafValue, Wrong> {

@@ -133,7 +133,7 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<Problem>) {
     if let Some(log) = config.access_log.as_mut().and_then(|log| log.path.as_mut()) {
         *log = path.and_then(Path::parent).unwrap_or(Path::new("")).join(&*log);
     }
-    build::override_http_addr(&mut config, sources, &mut decoder.problems);
+    build::override_addresses(&mut config, sources, &mut decoder.problems);
     build::override_admin_addr(&mut config, sources, &mut decoder.problems);
     let includes = build::includes(&root);
     let included = open_includes(&includes, &mut files, path, &mut decoder);

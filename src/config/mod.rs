@@ -14,6 +14,7 @@ mod merge;
 mod names;
 mod source;
 mod text;
+mod tls;
 mod tree;
 mod types;
 
@@ -22,4 +23,6 @@ pub mod schema;
 
 pub use example::example;
 pub use load::{Check, FileChoice, Loaded, Sources, admin_addr, check, load};
-pub use types::{AccessLog, AccessLogFormat, Config, EngineConfig, ListenAddr, OnStaleSocket};
+pub use types::{
+    AccessLog, AccessLogFormat, CertPair, Config, EngineConfig, ListenAddr, OnStaleSocket, TlsConfig,
+};

@@ -42,6 +42,8 @@ pub enum Kind {
     List(Leaf),
     /// A list, or its only value alone.
     OneOrList(Leaf),
+    /// A list of mappings of known keys.
+    Each(&'static [Key]),
     /// One value.
     Leaf(Leaf),
     /// GoDoxy knows it; here it is a problem that says "not supported yet", or what `meaning` says, with
@@ -63,6 +65,8 @@ pub enum Names {
 pub enum Leaf {
     /// A whole number within bounds.
     Integer { min: u64, max: u64 },
+    /// True or false.
+    Bool,
     /// A Go duration, or seconds.
     Duration { max: Duration },
     /// A domain, with or without a leading dot.
@@ -85,6 +89,8 @@ pub enum Leaf {
     Port,
     /// A network in CIDR notation.
     Network,
+    /// The name that is asked for in a TLS handshake: `on`, `off` or a name.
+    ServerName,
 }
 
 const fn key(name: &'static str, kind: Kind) -> Key {
@@ -129,6 +135,7 @@ pub static ROOT: &[Key] = &[
         example: "10s",
         ..key("recreate_wait", DURATION)
     },
+    Key { meaning: "The certificates of https_addr.", ..key("tls", Kind::Section(TLS)) },
     Key { meaning: "Where routes come from.", ..key("providers", Kind::Section(PROVIDERS)) },
     Key {
         meaning: "What `tidegate routes`, health checks and Prometheus ask.",
@@ -161,7 +168,6 @@ static ENTRYPOINT: &[Key] = &[
         example: "1000",
         ..key("max_conns_per_client", CONNECTIONS)
     },
-    not_yet("https_addr"),
     Key {
         default: "[]",
         unit: NETWORKS_UNIT,
@@ -178,6 +184,21 @@ static ENTRYPOINT: &[Key] = &[
         meaning: "would trust everyone and is not there",
         example: "write `proxy_protocol: {mode: mixed, trusted_proxies: [10.0.0.0/8]}`",
         ..not_yet("support_proxy_protocol")
+    },
+    Key {
+        default_words: "`:443` if `tls` names a certificate, else none",
+        unit: "as http_addr",
+        meaning: "Where HTTPS is served, with the certificates of `tls`.",
+        example: "\":443\"",
+        env: &["TIDEGATE_HTTPS_ADDR", "GODOXY_HTTPS_ADDR"],
+        ..key("https_addr", Kind::OneOrList(Leaf::Listen))
+    },
+    Key {
+        default: "false",
+        unit: "true or false",
+        meaning: "Plain requests for a known host are sent to HTTPS (308). A route may say otherwise.",
+        example: "true",
+        ..key("redirect_http", Kind::Leaf(Leaf::Bool))
     },
     not_yet("inbound_mtls_profile"),
     not_yet("rules"),
@@ -298,6 +319,41 @@ static TIMEOUTS: &[Key] = &[
     },
 ];
 
+static TLS: &[Key] = &[
+    Key {
+        default_words: "no certificate",
+        unit: "path of a PEM file, relative to this file",
+        meaning: "A certificate, then its chain. It serves the DNS names that it is for, exactly or by a \
+                  wildcard of one label; a client that asks for another name is refused. Files are \
+                  watched: a renewed pair serves from the next handshake on.",
+        example: "certs/cert.crt",
+        ..key("cert_path", Kind::Leaf(Leaf::File))
+    },
+    Key {
+        default_words: "no key",
+        unit: "path of a PEM file, relative to this file",
+        meaning: "Its private key.",
+        example: "certs/priv.key",
+        ..key("key_path", Kind::Leaf(Leaf::File))
+    },
+    Key {
+        default: "[]",
+        unit: "list of {cert_path, key_path}",
+        meaning: "More certificates. Where two are for one name, the first serves it.",
+        example: "[{cert_path: certs/other.crt, key_path: certs/other.key}]",
+        ..key("extra", Kind::Each(PAIR))
+    },
+    Key {
+        default_words: "such clients are refused",
+        unit: "a name that one of the certificates is for",
+        meaning: "Its certificate serves clients that name nobody, or an IP address.",
+        example: "home.example.com",
+        ..key("default", Kind::Leaf(Leaf::Host))
+    },
+];
+
+static PAIR: &[Key] = &[key("cert_path", Kind::Leaf(Leaf::File)), key("key_path", Kind::Leaf(Leaf::File))];
+
 static PROVIDERS: &[Key] = &[
     Key {
         default: "{local: $DOCKER_HOST}",
@@ -350,7 +406,7 @@ pub static ROUTE: &[Key] = &[
     Key {
         default_words: "http",
         unit: "http or https",
-        meaning: "How the upstream is spoken to. https is understood and answered 502 for now.",
+        meaning: "How the upstream is spoken to.",
         example: "http",
         ..key("scheme", Kind::Leaf(Leaf::Scheme))
     },
@@ -368,11 +424,39 @@ pub static ROUTE: &[Key] = &[
         example: "8080",
         ..key("port", Kind::Leaf(Leaf::Port))
     },
+    Key {
+        default_words: "as entrypoint.redirect_http",
+        unit: "true or false",
+        meaning: "Plain requests are sent to HTTPS (308).",
+        example: "true",
+        ..key("redirect_http", Kind::Leaf(Leaf::Bool))
+    },
+    Key {
+        default: "false",
+        unit: "true or false",
+        meaning: "With https, any certificate of the upstream is taken.",
+        example: "true",
+        ..key("no_tls_verify", Kind::Leaf(Leaf::Bool))
+    },
+    Key {
+        default_words: "the system's authorities",
+        unit: "path of a PEM file, relative to this file; in a label an absolute path",
+        meaning: "With https, the authorities that the upstream's certificate is verified against.",
+        example: "certs/nas-ca.crt",
+        ..key("ssl_trusted_certificate", Kind::Leaf(Leaf::File))
+    },
+    Key {
+        default: "on",
+        unit: "on, off or a name",
+        meaning: "With https, the name that the upstream is asked for and its certificate must be for: \
+                  its host, or this name. off asks for none.",
+        example: "nas.example.com",
+        ..key("ssl_server_name", Kind::Leaf(Leaf::ServerName))
+    },
     not_yet("bind"),
     not_yet("root"),
     not_yet("spa"),
     not_yet("index"),
-    not_yet("no_tls_verify"),
     Key {
         default_words: "entrypoint.timeouts.response_header",
         unit: DURATION_UNIT,
@@ -410,8 +494,6 @@ pub static ROUTE: &[Key] = &[
         ..key("max_conns_per_host", CONNECTIONS)
     },
     not_yet("disable_compression"),
-    not_yet("ssl_server_name"),
-    not_yet("ssl_trusted_certificate"),
     not_yet("ssl_certificate"),
     not_yet("ssl_certificate_key"),
     not_yet("ssl_protocols"),

@@ -15,6 +15,12 @@ pub struct Config {
     pub http_addr_is_default: bool,
     /// `entrypoint.access_log`; none if it names no place to write to.
     pub access_log: Option<AccessLog>,
+    /// `entrypoint.https_addr`: where HTTPS is served; may be empty.
+    pub https_addr: Vec<ListenAddr>,
+    /// `tls`: the certificates for it.
+    pub tls: TlsConfig,
+    /// `entrypoint.redirect_http`: plain requests are sent to HTTPS (308), unless their route says otherwise.
+    pub redirect_http: bool,
     /// `workers`: threads of the data plane, 1 to `limits::WORKERS`; none means one per core.
     pub workers: Option<usize>,
     /// `match_domains`, as written but trimmed: a leading dot is optional and case says nothing.
@@ -86,6 +92,26 @@ pub struct ListenAddr {
     pub addr: SocketAddr,
     /// `:80`: `addr` is `[::]:80` and takes IPv4 too. Otherwise an IPv6 address takes IPv6 alone.
     pub dual_stack: bool,
+    /// Where it was said.
+    pub place: Place,
+}
+
+/// `tls`: the certificates, not read yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The pairs; where two are for one name, the first is taken.
+    pub certs: Vec<CertPair>,
+    /// `tls.default`: the name whose certificate serves clients that name nobody.
+    pub default: Option<(String, Place)>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertPair {
+    /// `cert_path`: the certificate, then its chain (PEM).
+    pub cert_path: PathBuf,
+    /// `key_path`: its private key (PEM).
+    pub key_path: PathBuf,
     /// Where it was said.
     pub place: Place,
 }

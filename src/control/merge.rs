@@ -3,7 +3,8 @@
 use crate::docker::Container;
 use crate::docker::discovery::{Found, Target, Why};
 use crate::error::{Place, Problem};
-use crate::route::{self, Scheme};
+use crate::net::tls::TlsTarget;
+use crate::route::{self, Scheme, UpstreamTls};
 use crate::snapshot::EndpointKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ pub(super) struct Candidate {
     /// The endpoint it would lead to.
     pub key: Option<EndpointKey>,
     pub tuning: route::Tuning,
+    pub redirect_http: Option<bool>,
+    /// How to verify it, if it is spoken to by TLS.
+    pub tls: Option<UpstreamTls>,
     place: Place,
 }
 
@@ -42,10 +46,7 @@ impl Candidate {
     pub fn of_file(settings: &route::Settings) -> Candidate {
         let host = settings.host.clone().unwrap_or_else(|| "localhost".into());
         let port = settings.port.unwrap_or(80);
-        let target = match settings.scheme {
-            Some(Scheme::Https) => Target::NotYet { reason: "scheme https is not supported yet".into() },
-            Some(Scheme::Http) | None => Target::Address { host: host.clone(), port },
-        };
+        let target = Target::Address { host: host.clone(), port };
         let key = EndpointKey::Address { host: host.into(), port };
         Candidate {
             alias: route::canonical(&settings.alias).into(),
@@ -55,6 +56,8 @@ impl Candidate {
             target,
             key: Some(key),
             tuning: settings.tuning,
+            redirect_http: settings.redirect_http,
+            tls: (settings.scheme == Some(Scheme::Https)).then(|| settings.tls.clone()),
             place: settings.place.clone(),
         }
     }
@@ -78,8 +81,16 @@ impl Candidate {
             target: found.target.clone(),
             key,
             tuning: found.tuning,
+            redirect_http: found.redirect_http,
+            tls: (found.scheme == Scheme::Https).then(|| found.tls.clone()),
             place: Place::Container { engine: engine.to_string(), container: container.name.clone() },
         }
+    }
+
+    /// How the upstream at `host` is verified, if it is spoken to by TLS.
+    pub fn tls_target(&self, host: &str) -> Option<Arc<TlsTarget>> {
+        let settings = self.tls.clone()?;
+        Some(Arc::new(TlsTarget { host: host.to_owned(), settings }))
     }
 
     /// Lower wins: files, then running before stopped, engines in their order, then by name and id.

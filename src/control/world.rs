@@ -21,6 +21,8 @@ pub struct WorldSetup {
     pub match_domains: Vec<String>,
     pub recreate_wait: Duration,
     pub entrypoint: Arc<route::Entrypoint>,
+    /// Whether plain requests are sent to HTTPS, where their route says nothing.
+    pub redirect_http: bool,
     /// The id of the container that this process runs in.
     pub own_id: Option<String>,
     pub endpoints: Arc<EndpointRegistry>,
@@ -144,8 +146,13 @@ impl World {
         self.winners = routes;
         let routes = self.winners.iter().map(|(alias, (candidate, target))| {
             let tuning = &candidate.tuning;
-            let (timeouts, max_conns) = (timeouts.tuned(tuning), tuning.max_conns_per_host);
-            let route = Route { alias: Arc::clone(alias), target: target.clone(), timeouts, max_conns };
+            let route = Route {
+                alias: Arc::clone(alias),
+                target: target.clone(),
+                timeouts: timeouts.tuned(tuning),
+                max_conns: tuning.max_conns_per_host,
+                redirect_http: candidate.redirect_http,
+            };
             (alias.to_string(), Arc::new(route))
         });
         let table = Table::build(&self.setup.match_domains, routes);
@@ -160,6 +167,7 @@ impl World {
             held,
             recreate_wait: self.setup.recreate_wait,
             entrypoint: Arc::clone(&self.setup.entrypoint),
+            redirect_http: self.setup.redirect_http,
         }
     }
 
@@ -203,7 +211,9 @@ impl World {
             |status: u16, reason: String| Resolved::without(Target::Refuse { status, reason: reason.into() });
         let endpoint = match (&candidate.target, &candidate.key) {
             (discovery::Target::Address { host, port }, Some(key)) => {
-                self.endpoint(key, host, *port, engine.map(|engine| &engine.backlog), now)
+                let backlog = engine.map(|engine| &engine.backlog);
+                let endpoint = self.endpoint(key, host, *port, backlog, now);
+                endpoint.map(|endpoint| Endpoint { tls: candidate.tls_target(host), ..endpoint })
             }
             _ => None,
         };
@@ -247,7 +257,8 @@ impl World {
         let entry = self.setup.endpoints.entry(key, || Ok::<Run, Infallible>(Run { seen })).ok()?;
         let addr = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         let busy = known.map_or_else(Arc::default, |endpoint| Arc::clone(&endpoint.busy));
-        Some(Endpoint { entry, host: host.into(), port, addr, seen, backlog: backlog.cloned(), busy })
+        let backlog = backlog.cloned();
+        Some(Endpoint { entry, host: host.into(), port, addr, seen, backlog, busy, tls: None })
     }
 
     fn close_unused(&self, used: &HashMap<EndpointKey, Endpoint>) {

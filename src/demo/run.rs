@@ -2,7 +2,7 @@
 
 use super::{DemoEngine, Link};
 use crate::app::{App, StartError};
-use crate::config::{Config, EngineConfig, ListenAddr, OnStaleSocket};
+use crate::config::{Config, EngineConfig, ListenAddr, OnStaleSocket, TlsConfig};
 use crate::error::{Place, Problem};
 use std::io;
 use std::net::SocketAddr;
@@ -95,6 +95,9 @@ fn config(engine: &DemoEngine, addr: SocketAddr) -> Config {
     };
     Config {
         access_log: None,
+        https_addr: Vec::new(),
+        tls: TlsConfig::default(),
+        redirect_http: false,
         http_addr: vec![ListenAddr { addr, dual_stack: false, place: Place::Default }],
         http_addr_is_default: false,
         workers: None,

@@ -61,6 +61,18 @@ pub fn write_answer(out: &mut Vec<u8>, accept: Option<&[u8]>, a: &Answer<'_>) {
 }
 
 /// `404 Not Found: reason`, for terminals and logs.
+/// Appends a 308 to `location`, without a body (RFC 9110 §15.4.9).
+pub fn write_redirect(out: &mut Vec<u8>, location: &[u8], request_id: &str, keep_alive: bool) {
+    out.extend_from_slice(b"HTTP/1.1 308 Permanent Redirect\r\n");
+    write::field(out, b"Location", location);
+    write::content_length(out, 0);
+    if is_token(request_id.as_bytes()) {
+        write::field(out, b"X-Request-Id", request_id.as_bytes());
+    }
+    write::field(out, b"Connection", if keep_alive { b"keep-alive" } else { b"close" });
+    out.extend_from_slice(b"\r\n");
+}
+
 fn text_page(a: &Answer<'_>) -> String {
     let mut page = format!("{} {}: ", a.status, status_text(a.status));
     push_text(&mut page, a.reason);

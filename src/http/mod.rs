@@ -27,7 +27,7 @@ mod status;
 mod target;
 mod write;
 
-pub use answer::{Answer, write_answer};
+pub use answer::{Answer, write_answer, write_redirect};
 pub use chunked::{
     CHUNK_END, ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, write_chunk, write_chunk_head,
     write_last_chunk,

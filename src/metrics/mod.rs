@@ -41,3 +41,8 @@ impl Metrics {
         self.cores.iter().map(|core| count(core)).fold(0, u64::wrapping_add)
     }
 }
+
+/// TLS handshakes of clients that failed.
+pub static TLS_HANDSHAKES_FAILED: Counter = Counter::new();
+/// Connections closed because `limits::TLS_HANDSHAKES` was reached.
+pub static TLS_HANDSHAKES_REFUSED: Counter = Counter::new();

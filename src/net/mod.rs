@@ -5,6 +5,7 @@ mod lane;
 mod listen;
 mod owner;
 mod stream;
+pub mod tls;
 
 pub use self::dns::resolve;
 pub use self::lane::lane_run;

@@ -1,6 +1,7 @@
 //! A connection of the data plane, to a client or to an upstream, whatever lies between the bytes and the
 //! socket.
 
+use super::tls::TlsStream;
 use crate::runtime::{Abort, EndWatch, Shutdown, TcpStream, Wake};
 use std::io;
 use std::net::SocketAddr;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 pub enum Stream {
     /// The bytes as they are.
     Plain(TcpStream),
+    /// Within TLS records, the handshake done.
+    Tls(TlsStream),
 }
 
 impl Stream {
@@ -25,6 +28,7 @@ impl Stream {
     pub fn read(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         match self {
             Stream::Plain(tcp) => tcp.read(buf, deadline),
+            Stream::Tls(tls) => tls.read(buf, deadline),
         }
     }
 
@@ -32,6 +36,7 @@ impl Stream {
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         match self {
             Stream::Plain(tcp) => tcp.try_read(buf),
+            Stream::Tls(tls) => tls.try_read(buf),
         }
     }
 
@@ -39,6 +44,7 @@ impl Stream {
     pub fn write_all(&self, buf: &[u8], deadline: Option<Instant>) -> io::Result<()> {
         match self {
             Stream::Plain(tcp) => tcp.write_all(buf, deadline),
+            Stream::Tls(tls) => tls.write_all_vectored(&[buf], deadline),
         }
     }
 
@@ -46,6 +52,7 @@ impl Stream {
     pub fn write_all_vectored(&self, bufs: &[&[u8]], deadline: Option<Instant>) -> io::Result<()> {
         match self {
             Stream::Plain(tcp) => tcp.write_all_vectored(bufs, deadline),
+            Stream::Tls(tls) => tls.write_all_vectored(bufs, deadline),
         }
     }
 
@@ -53,6 +60,7 @@ impl Stream {
     pub fn try_write(&self, buf: &[u8]) -> io::Result<Option<usize>> {
         match self {
             Stream::Plain(tcp) => tcp.try_write(buf),
+            Stream::Tls(tls) => tls.try_write(buf),
         }
     }
 
@@ -60,6 +68,7 @@ impl Stream {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Plain(tcp) => tcp.shutdown(how),
+            Stream::Tls(tls) => tls.shutdown(how),
         }
     }
 
@@ -67,6 +76,7 @@ impl Stream {
     pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
         match self {
             Stream::Plain(tcp) => tcp.set_keepalive(idle),
+            Stream::Tls(tls) => tls.tcp().set_keepalive(idle),
         }
     }
 
@@ -74,6 +84,7 @@ impl Stream {
     pub fn has_failed(&self) -> bool {
         match self {
             Stream::Plain(tcp) => tcp.has_failed(),
+            Stream::Tls(tls) => tls.tcp().has_failed(),
         }
     }
 
@@ -81,6 +92,7 @@ impl Stream {
     pub fn when_ended(&self, f: impl FnOnce() + 'static) -> EndWatch {
         match self {
             Stream::Plain(tcp) => tcp.when_ended(f),
+            Stream::Tls(tls) => tls.tcp().when_ended(f),
         }
     }
 
@@ -88,6 +100,7 @@ impl Stream {
     pub fn when_failed(&self, f: impl FnOnce() + 'static) -> EndWatch {
         match self {
             Stream::Plain(tcp) => tcp.when_failed(f),
+            Stream::Tls(tls) => tls.tcp().when_failed(f),
         }
     }
 
@@ -95,6 +108,7 @@ impl Stream {
     pub fn is_usable_idle(&self) -> bool {
         match self {
             Stream::Plain(tcp) => tcp.is_usable_idle(),
+            Stream::Tls(tls) => tls.is_usable_idle(),
         }
     }
 
@@ -103,6 +117,7 @@ impl Stream {
     pub fn when_readable(self, deadline: Option<Instant>, f: impl FnOnce(Stream, Wake) + 'static) {
         match self {
             Stream::Plain(tcp) => tcp.when_readable(deadline, |tcp, wake| f(Stream::Plain(tcp), wake)),
+            Stream::Tls(tls) => tls.when_readable(deadline, f),
         }
     }
 
@@ -110,6 +125,7 @@ impl Stream {
     pub fn linger_close(self) {
         match self {
             Stream::Plain(tcp) => tcp.linger_close(),
+            Stream::Tls(tls) => tls.linger_close(),
         }
     }
 
@@ -117,6 +133,7 @@ impl Stream {
     pub fn reset(self) {
         match self {
             Stream::Plain(tcp) => tcp.reset(),
+            Stream::Tls(tls) => tls.reset(),
         }
     }
 
@@ -124,6 +141,7 @@ impl Stream {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Stream::Plain(tcp) => tcp.peer_addr(),
+            Stream::Tls(tls) => tls.tcp().peer_addr(),
         }
     }
 
@@ -131,6 +149,12 @@ impl Stream {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Stream::Plain(tcp) => tcp.local_addr(),
+            Stream::Tls(tls) => tls.tcp().local_addr(),
         }
+    }
+
+    /// Whether the bytes go in TLS records.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
     }
 }

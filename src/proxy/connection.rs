@@ -7,66 +7,94 @@
 //!            closed ◄───────────────────────────────┘
 //! ```
 
-use super::Admitted;
 use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
 use super::opening;
 use super::record::{Asked, Record};
+use super::{Admitted, Entrance, Protocol};
 use crate::http;
 use crate::limits::REQUEST_HEAD_BYTES;
-use crate::net::{BoundListener, Stream};
+use crate::net::{Stream, tls};
 use crate::route::Opening;
-use crate::runtime::{self, Wake};
+use crate::runtime::{self, TcpStream, Wake};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Accepts until the core drains or stops; the last are taken from the backlog before the listener closes.
-pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
-    let listener = match bound.listen() {
+pub(super) fn accept_loop(core: &Rc<Core>, entrance: Entrance) {
+    let Entrance { listener, protocol } = entrance;
+    let enter = match protocol {
+        Protocol::Http => admit_plain,
+        Protocol::Https => shake_hands,
+    };
+    let listener = match listener.listen() {
         Ok(listener) => listener,
         Err(error) => return log::error!("a listener can't be watched: {error}"),
     };
     let accepting = core.accepting();
     loop {
         match listener.accept_until(None, Some(&accepting)) {
-            Ok((stream, peer)) => admit(core, Stream::Plain(stream), peer),
+            Ok((stream, peer)) => enter(core, stream, peer),
             Err(error) if runtime::is_aborted(&error) => break,
             Err(error) if runtime::is_stopped(&error) => return,
             Err(error) => return log::error!("accept ended: {error}"),
         }
     }
     while let Ok(Some((stream, peer))) = listener.try_accept() {
-        admit(core, Stream::Plain(stream), peer);
+        enter(core, stream, peer);
     }
 }
 
-fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
-    core.metrics.accepted.add(1);
+fn admit_plain(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     let ip = peer.ip();
-    let (most, opening, timeout) =
-        core.entrypoint(|e| (e.most_connections(ip), e.opening(ip), e.timeouts.header));
-    let admitted = match core.shared.admit(ip, most) {
+    let (opening, timeout) = core.entrypoint(|e| (e.opening(ip), e.timeouts.header));
+    let stream = Stream::Plain(tcp);
+    let admitted = match admit(core, peer) {
         Ok(admitted) => admitted,
-        Err(reason) => {
-            core.metrics.refused.add(1);
-            let refused = core.metrics.refused.get();
-            if refused.is_power_of_two() {
-                log::warn!("{peer}: {reason}: this core refused {refused} so far with 503");
-            }
-            return refuse(core, stream, reason);
-        }
+        Err(reason) => return refuse(core, stream, reason),
     };
-    let admitted = Open::new(core, admitted);
-    let record = Record::default();
-    let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, record, admitted };
+    let client = Client::new(core, stream, peer, admitted);
     let deadline = runtime::now() + timeout;
     match opening {
         Opening::Request => idle(client, Vec::new(), deadline),
         Opening::MaybeHeader => opening::wait(client, Vec::new(), false, deadline),
         Opening::Header => opening::wait(client, Vec::new(), true, deadline),
         Opening::Refused => log::debug!("{peer} is no trusted proxy: closed"),
+    }
+}
+
+/// Over the cap a connection is closed before its handshake: an answer would cost more than it is worth. PROXY
+/// headers are for plain listeners so far: where they are required, nobody comes in here.
+fn shake_hands(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
+    let ip = peer.ip();
+    if core.entrypoint(|e| matches!(e.opening(ip), Opening::Header | Opening::Refused)) {
+        return log::debug!("{peer}: a PROXY header is required, and not supported before TLS: closed");
+    }
+    let Ok(admitted) = admit(core, peer) else { return };
+    let certs = core.shared.certs.current();
+    let core = Rc::clone(core);
+    tls::accept(tcp, certs, move |stream| {
+        let deadline = runtime::now() + core.entrypoint(|e| e.timeouts.header);
+        idle(Client::new(&core, stream, peer, admitted), Vec::new(), deadline);
+    });
+}
+
+/// Counts a connection in, or says why not.
+fn admit(core: &Rc<Core>, peer: SocketAddr) -> Result<Open, &'static str> {
+    core.metrics.accepted.add(1);
+    let most = core.entrypoint(|e| e.most_connections(peer.ip()));
+    match core.shared.admit(peer.ip(), most) {
+        Ok(admitted) => Ok(Open::new(core, admitted)),
+        Err(reason) => {
+            core.metrics.refused.add(1);
+            let refused = core.metrics.refused.get();
+            if refused.is_power_of_two() {
+                log::warn!("{peer}: {reason}: this core refused {refused} so far with 503");
+            }
+            Err(reason)
+        }
     }
 }
 
@@ -123,6 +151,11 @@ fn idle(client: Client, partial: Vec<u8>, deadline: Instant) {
 }
 
 impl Client {
+    fn new(core: &Rc<Core>, stream: Stream, peer: SocketAddr, admitted: Open) -> Client {
+        let record = Record::default();
+        Client { core: Rc::clone(core), stream: Rc::new(stream), peer, record, admitted }
+    }
+
     /// Waits for bytes without a stack.
     pub fn when_readable(self, deadline: Instant, f: impl FnOnce(Client, Wake) + 'static) {
         let Client { core, stream, peer, admitted, .. } = self;
@@ -203,7 +236,7 @@ fn serve(client: Client, mut head: Vec<u8>) {
 /// Writes an answer of our own and closes.
 fn answer_and_close(client: Client, head: &[u8], own: &Own) {
     let id = client.core.request_id();
-    client.record.begin(head.len());
+    client.record.begin(head.len(), client.stream.is_tls());
     answer::send(&client, None, own, id.as_str(), false, false).ok();
     client.record.end(&client.core, client.peer.ip(), &Asked::of_refused(head), &id);
     close(client, Vec::new());

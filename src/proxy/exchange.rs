@@ -6,6 +6,7 @@ use super::core::RequestId;
 use super::download::{self, End};
 use super::reach::{self, Reached, Unreached};
 use super::record::Asked;
+use super::redirect;
 use super::tunnel;
 use super::upload::{State, Upload};
 use super::watch::Watched;
@@ -43,7 +44,7 @@ fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
     let id = client.core.request_id();
     let (request, after) = match http::parse_request(bytes) {
         Ok(Some(request)) => {
-            client.record.begin(request.head_len);
+            client.record.begin(request.head_len, client.stream.is_tls());
             let after = serve(client, bytes, &request, &id);
             (Asked::of(&request), after)
         }
@@ -58,6 +59,9 @@ fn serve(client: &Client, bytes: &[u8], request: &Request<'_>, id: &RequestId) -
     let rest = &bytes[request.head_len..];
     if let Some(own) = not_served(client, request) {
         return (answer_and_close(client, request, &own, id), Vec::new());
+    }
+    if let Some(location) = redirect::to_https(client, request) {
+        return redirect::answer(client, request, rest, &location, id);
     }
     let arrived = runtime::now();
     let mut retried = false;
@@ -215,7 +219,7 @@ fn send(
     let forward = Forward {
         client: client.peer.ip().to_canonical(),
         trusted: client.core.entrypoint(|entrypoint| entrypoint.trusts(client.peer.ip())),
-        scheme: "http",
+        scheme: if client.stream.is_tls() { "https" } else { "http" },
         local_port,
         request_id: id.as_str(),
         instance: &client.core.shared.instance,
@@ -433,7 +437,7 @@ fn write_own(
 }
 
 /// The length of the request's body, if all of it lies in `rest` already.
-fn whole_body(request: &Request<'_>, rest: &[u8]) -> Option<usize> {
+pub(super) fn whole_body(request: &Request<'_>, rest: &[u8]) -> Option<usize> {
     match request.body {
         Body::None => Some(0),
         Body::Length(length) => usize::try_from(length).ok().filter(|length| *length <= rest.len()),
@@ -449,7 +453,7 @@ fn refuse<'b>(
     reason: &'static str,
 ) -> (Asked<'b>, (After, Vec<u8>)) {
     log::debug!("{} {}: {status} {reason}", id.as_str(), client.peer);
-    client.record.begin(head.len());
+    client.record.begin(head.len(), client.stream.is_tls());
     answer::send(client, None, &Own::new(status, reason), id.as_str(), false, false).ok();
     (Asked::of_refused(head), (After::Close, Vec::new()))
 }

@@ -16,6 +16,7 @@ mod exchange;
 mod opening;
 mod reach;
 mod record;
+mod redirect;
 mod tunnel;
 mod upload;
 mod watch;
@@ -24,6 +25,7 @@ use crate::access_log::AccessLog;
 use crate::limits::CORE_TICK;
 use crate::metrics::Metrics;
 use crate::net::BoundListener;
+use crate::net::tls::CertStore;
 use crate::runtime::{self, CoreHandle, CoreId};
 use crate::snapshot::Publisher;
 use crate::util::Locked;
@@ -43,6 +45,10 @@ pub struct Shared {
     pub instance: String,
     /// Addresses of our own listeners: an upstream that is one of them is refused.
     pub own_listeners: Vec<SocketAddr>,
+    /// The port that plain requests are sent to when their route wants HTTPS; none without HTTPS.
+    pub https_port: Option<u16>,
+    /// The certificates of HTTPS.
+    pub certs: Arc<CertStore>,
     /// Seed of request ids.
     pub seed: u32,
     /// Who is told of what happens.
@@ -63,18 +69,43 @@ pub struct Observers {
     pub access_log: Arc<AccessLog>,
 }
 
+/// What [`Shared`] is made from.
+pub struct Setup {
+    /// Where snapshots come from.
+    pub publisher: Arc<Publisher>,
+    /// Names this process in the `Via` field.
+    pub instance: String,
+    /// Addresses of our own listeners.
+    pub own_listeners: Vec<SocketAddr>,
+    /// The port of HTTPS, if it is served.
+    pub https_port: Option<u16>,
+    /// Its certificates.
+    pub certs: Arc<CertStore>,
+    /// Seed of request ids.
+    pub seed: u32,
+    /// How many client connections there may be at once.
+    pub cap: usize,
+    /// Who is told of what happens.
+    pub observers: Observers,
+}
+
 impl Shared {
-    /// What the cores of one process share; `cap` is how many client connections there may be at once.
-    pub fn new(
-        publisher: Arc<Publisher>,
-        instance: String,
-        own_listeners: Vec<SocketAddr>,
-        seed: u32,
-        cap: usize,
-        observers: Observers,
-    ) -> Arc<Self> {
+    /// What the cores of one process share.
+    pub fn new(setup: Setup) -> Arc<Self> {
+        let Setup { publisher, instance, own_listeners, https_port, certs, seed, cap, observers } = setup;
         let (connections, clients) = (AtomicUsize::new(0), Locked::new(HashMap::new()));
-        Arc::new(Shared { publisher, instance, own_listeners, seed, observers, cap, connections, clients })
+        Arc::new(Shared {
+            publisher,
+            instance,
+            own_listeners,
+            https_port,
+            certs,
+            seed,
+            observers,
+            cap,
+            connections,
+            clients,
+        })
     }
 
     /// Counts a client connection in, unless as many are open as there may be, in all or from its address.
@@ -128,7 +159,20 @@ impl Drop for Admitted {
 }
 
 /// The listeners of each core, taken by the core when it starts.
-pub type Listeners = Locked<Vec<Vec<BoundListener>>>;
+pub type Listeners = Locked<Vec<Vec<Entrance>>>;
+
+/// A listener and what is spoken there.
+pub struct Entrance {
+    pub listener: BoundListener,
+    pub protocol: Protocol,
+}
+
+/// What clients of a listener speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http,
+    Https,
+}
 
 thread_local! {
     static CORE: RefCell<Option<Rc<core::Core>>> = const { RefCell::new(None) };
@@ -141,9 +185,9 @@ pub fn start_core(id: CoreId, shared: &Arc<Shared>, listeners: &Listeners) {
     let ticking = Rc::clone(&core);
     runtime::every(CORE_TICK, move || ticking.tick());
     let own = listeners.with(|all| all.pop()).unwrap_or_default();
-    for listener in own {
+    for entrance in own {
         let core = Rc::clone(&core);
-        let spawned = runtime::spawn(move || connection::accept_loop(&core, listener));
+        let spawned = runtime::spawn(move || connection::accept_loop(&core, entrance));
         if let Err(error) = spawned {
             log::error!("core {id:?} can't accept: {error}");
         }

@@ -120,14 +120,14 @@ fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], deadline: Instant) -> 
             return failed(UpstreamError::Name, 502, reason);
         }
     };
-    let key = PoolKey { endpoint: endpoint.entry.serial(), addr };
+    let key = PoolKey { endpoint: endpoint.entry.serial(), addr, tls: endpoint.tls.clone() };
     let occupied = match route.max_conns.map(|most| core.occupy(&route.alias, endpoint, most)) {
         Some(None) => return busy(route),
         Some(occupied) => occupied,
         None => None,
     };
     let claim = Claim { in_flight, timeouts: route.timeouts, occupied };
-    if let Some(stream) = core.upstreams.checkout(key, runtime::now()) {
+    if let Some(stream) = core.upstreams.checkout(&key, runtime::now()) {
         return Next::Use(claim.reached(stream, key, true));
     }
     connect(core, host, &snapshot, route, endpoint, key, claim)
@@ -168,7 +168,7 @@ fn connect(
     let young = now < young_until;
     let timeout =
         if young { YOUNG_CONNECT_TIMEOUT.min(claim.timeouts.connect) } else { claim.timeouts.connect };
-    match core.upstreams.connect(key, now + timeout) {
+    match core.upstreams.connect(&key, now + timeout) {
         Ok(stream) => arrived(core, host, snapshot, route, endpoint, claim.reached(stream, key, false)),
         Err(error) if runtime::is_stopped(&error) => Next::Fail(Unreached::Stopped),
         Err(error) if runtime::is_aborted(&error) => Next::Again,
@@ -251,6 +251,7 @@ fn still_current(core: &Rc<Core>, host: &[u8], then: &Snapshot, endpoint: &Endpo
             current.entry.serial() == endpoint.entry.serial()
                 && current.port == endpoint.port
                 && current.host == endpoint.host
+                && current.tls == endpoint.tls
         }
         _ => false,
     }

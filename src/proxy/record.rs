@@ -22,6 +22,7 @@ pub(super) struct Record {
     begun: Cell<Option<Instant>>,
     status: Cell<u16>,
     own: Cell<bool>,
+    scheme: Cell<&'static str>,
     upstream_error: Cell<Option<UpstreamError>>,
     /// Bytes of the head, and of the body with its framing, that came from the client.
     head_received: Cell<u64>,
@@ -70,7 +71,8 @@ impl<'a> Asked<'a> {
 
 impl Record {
     /// An exchange begins whose head had so many bytes.
-    pub fn begin(&self, head: usize) {
+    pub fn begin(&self, head: usize, tls: bool) {
+        self.scheme.set(if tls { "https" } else { "http" });
         self.begun.set(Some(runtime::now()));
         self.status.set(0);
         self.own.set(false);
@@ -144,7 +146,7 @@ impl Record {
             time: wall_clock::now(),
             duration,
             client: peer.to_canonical(),
-            scheme: "http",
+            scheme: self.scheme.get(),
             method: asked.method,
             target: asked.target,
             host: asked.host,

@@ -10,5 +10,5 @@ mod table;
 
 pub use alias::{canonical, check_alias};
 pub use entrypoint::{Entrypoint, Opening, ProxyMode, ProxyProtocol, Timeouts};
-pub use settings::{Scheme, Settings, Tuning};
+pub use settings::{Scheme, ServerName, Settings, Tuning, UpstreamTls};
 pub use table::Table;

@@ -1,6 +1,7 @@
 //! What a person may say about a route, in a route file or by label.
 
 use crate::error::Place;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a service is spoken to.
@@ -8,7 +9,7 @@ use std::time::Duration;
 pub enum Scheme {
     /// Plain HTTP/1.1.
     Http,
-    /// HTTP/1.1 over TLS. Understood, and answered with 502 "not yet".
+    /// HTTP/1.1 over TLS.
     Https,
 }
 
@@ -20,6 +21,29 @@ impl Scheme {
             Scheme::Https => "https",
         }
     }
+}
+
+/// How an upstream of scheme https is verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UpstreamTls {
+    /// `no_tls_verify`: any certificate is taken.
+    pub no_verify: bool,
+    /// `ssl_server_name`
+    pub server_name: ServerName,
+    /// `ssl_trusted_certificate`: a PEM file of authorities, in place of the system's.
+    pub trusted: Option<PathBuf>,
+}
+
+/// Whom the upstream's certificate must be for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServerName {
+    /// The route's host; it is asked for by SNI.
+    #[default]
+    On,
+    /// The route's host; it is not asked for.
+    Off,
+    /// This name; it is asked for by SNI.
+    Name(String),
 }
 
 /// The settings of one alias. What is `None` was not said; defaults are chosen where the route is built.
@@ -35,6 +59,10 @@ pub struct Settings {
     pub port: Option<u16>,
     /// Fields that change no destination.
     pub tuning: Tuning,
+    /// `redirect_http`
+    pub redirect_http: Option<bool>,
+    /// `no_tls_verify`, `ssl_server_name`, `ssl_trusted_certificate`
+    pub tls: UpstreamTls,
     /// Where the alias was named.
     pub place: Place,
 }
@@ -63,6 +91,8 @@ impl Settings {
             host: None,
             port: None,
             tuning: Tuning::default(),
+            redirect_http: None,
+            tls: UpstreamTls::default(),
             place,
         }
     }

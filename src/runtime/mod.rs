@@ -114,6 +114,14 @@ pub fn on_core_stack<R>(f: impl FnOnce() -> R) -> R {
     }
 }
 
+/// Runs `f` on this core's own stack after what is ready now. Elsewhere runs it at once.
+pub fn defer(f: impl FnOnce() + 'static) {
+    match Core::current() {
+        Some(core) => core.defer(f),
+        None => f(),
+    }
+}
+
 /// Runs `f` on this core's own stack every `period` (at least 1 ms), until the core ends. `f` must not wait.
 /// Nothing happens on a thread that is no core.
 pub fn every(period: Duration, f: impl FnMut() + 'static) {

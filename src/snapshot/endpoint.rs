@@ -2,6 +2,7 @@
 
 use crate::docker::Backlog;
 use crate::lifecycle::{Entry, Lease, Registry};
+use crate::net::tls::TlsTarget;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Endpoint {
     pub backlog: Option<Arc<Backlog>>,
     /// Connections in use for routes with `max_conns_per_host`, all cores together.
     pub busy: Arc<AtomicU32>,
+    /// It is spoken to by TLS, and so verified.
+    pub tls: Option<Arc<TlsTarget>>,
 }
 
 impl fmt::Debug for Endpoint {

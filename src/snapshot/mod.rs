@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub recreate_wait: Duration,
     /// What holds for all clients.
     pub entrypoint: Arc<Entrypoint>,
+    /// Whether plain requests are sent to HTTPS, where their route says nothing.
+    pub redirect_http: bool,
 }
 
 /// An alias and where it leads.
@@ -49,6 +51,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// Connections to its endpoint at once, all cores together.
     pub max_conns: Option<u32>,
+    /// Whether plain requests are sent to HTTPS.
+    pub redirect_http: Option<bool>,
 }
 
 /// Where a route leads at this moment.
@@ -85,6 +89,7 @@ impl Snapshot {
             held: HashSet::new(),
             recreate_wait,
             entrypoint: Arc::default(),
+            redirect_http: false,
         }
     }
 }

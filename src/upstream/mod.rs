@@ -3,20 +3,25 @@
 
 use crate::limits::{UPSTREAM_IDLE_PER_ENDPOINT, UPSTREAM_IDLE_TIMEOUT};
 use crate::net::Stream;
+use crate::net::tls::{self, TlsTarget};
 use crate::runtime::Abort;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-/// Which pool a connection belongs to: the endpoint's serial and the address it was opened to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Which pool a connection belongs to: the endpoint's serial, the address it was opened to, and whom its other
+/// end has proved to be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolKey {
     /// `Entry::serial` of the endpoint: another run never gets this run's connections.
     pub endpoint: u64,
     /// Where the connection leads.
     pub addr: SocketAddr,
+    /// How it was verified; none for a plain one.
+    pub tls: Option<Arc<TlsTarget>>,
 }
 
 struct Idle {
@@ -35,9 +40,9 @@ pub struct Upstreams {
 impl Upstreams {
     /// The most recently used idle connection that is neither readable nor closed: a POST can't be sent
     /// twice, so what the other side has touched since is not used again.
-    pub fn checkout(&self, key: PoolKey, now: Instant) -> Option<Stream> {
+    pub fn checkout(&self, key: &PoolKey, now: Instant) -> Option<Stream> {
         loop {
-            let idle = self.idle.borrow_mut().get_mut(&key)?.pop()?;
+            let idle = self.idle.borrow_mut().get_mut(key)?.pop()?;
             let fresh = now.saturating_duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT;
             if fresh && idle.stream.is_usable_idle() {
                 return Some(idle.stream);
@@ -58,12 +63,15 @@ impl Upstreams {
     ///
     /// # Errors
     /// As `connect(2)`; `TimedOut` at `deadline`; `runtime::is_aborted` when the endpoint has gone.
-    pub fn connect(&self, key: PoolKey, deadline: Instant) -> io::Result<Stream> {
+    pub fn connect(&self, key: &PoolKey, deadline: Instant) -> io::Result<Stream> {
         let abort = Abort::new();
         let id = self.serial.get();
         self.serial.set(id + 1);
         self.connecting.borrow_mut().insert(id, (key.endpoint, abort.clone()));
-        let result = Stream::connect(key.addr, deadline, &abort);
+        let result = match &key.tls {
+            Some(target) => tls::connect(key.addr, target, deadline, &abort),
+            None => Stream::connect(key.addr, deadline, &abort),
+        };
         self.connecting.borrow_mut().remove(&id);
         result
     }

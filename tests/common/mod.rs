@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tidegate::app::{App, End, Observed};
-use tidegate::config::{Config, EngineConfig, ListenAddr, OnStaleSocket};
+use tidegate::config::{Config, EngineConfig, ListenAddr, OnStaleSocket, TlsConfig};
 use tidegate::error::Place;
 use tidegate::route::Settings;
 
@@ -32,6 +32,9 @@ pub fn config(routes: &[(&str, SocketAddr)]) -> Config {
         http_addr: vec![listen],
         http_addr_is_default: false,
         access_log: None,
+        https_addr: Vec::new(),
+        tls: TlsConfig::default(),
+        redirect_http: false,
         workers: Some(2),
         match_domains: Vec::new(),
         entrypoint: Default::default(),
@@ -67,6 +70,8 @@ pub struct Proxy {
     pub observed: Arc<Observed>,
     /// Where the admin API listens, if the configuration has one.
     pub admin: Option<SocketAddr>,
+    /// Where HTTPS is served; empty without certificates.
+    pub https: Vec<SocketAddr>,
     ender: crossbeam_channel::Sender<End>,
     thread: Option<JoinHandle<io::Result<End>>>,
 }
@@ -76,8 +81,9 @@ impl Proxy {
         let _ = tidegate::logging::init(4096);
         let app = App::start(config).unwrap_or_else(|error| panic!("tidegate does not start: {error}"));
         let (addr, admin, ender, observed) = (app.addrs()[0], app.admin_addr(), app.ender(), app.observed());
+        let https = app.https_addrs().to_vec();
         let thread = Some(std::thread::spawn(move || app.run()));
-        Proxy { addr, observed, admin, ender, thread }
+        Proxy { addr, observed, admin, https, ender, thread }
     }
 
     /// With one route `app` to `backend`.

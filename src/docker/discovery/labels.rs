@@ -14,8 +14,9 @@ use super::place::{self, shown};
 use super::{Container, Place, Problem, Scheme, Target, canonical, check_alias};
 use crate::config;
 use crate::limits::{ALIASES, LABEL_BYTES, LABELS};
-use crate::route::{Settings, Tuning};
+use crate::route::{ServerName, Settings, Tuning, UpstreamTls};
 use crate::util::suggest::nearest;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the labels of one container say.
@@ -43,6 +44,10 @@ pub struct AliasLabels {
     pub scheme: Option<Said<Scheme>>,
     pub host: Option<Said<String>>,
     pub port: Option<Said<u16>>,
+    pub redirect_http: Option<Said<bool>>,
+    pub no_tls_verify: Option<Said<bool>>,
+    pub ssl_server_name: Option<Said<ServerName>>,
+    pub ssl_trusted_certificate: Option<Said<PathBuf>>,
     tuned: Tuned,
     /// Why it must not be served.
     pub refused: Option<Target>,
@@ -55,6 +60,18 @@ struct Tuned {
     body: Option<Said<Duration>>,
     response_body: Option<Said<Duration>>,
     max_conns: Option<Said<u32>>,
+}
+
+impl AliasLabels {
+    /// How its upstream is verified.
+    pub fn tls(&self) -> UpstreamTls {
+        let (name, trusted) = (&self.ssl_server_name, &self.ssl_trusted_certificate);
+        UpstreamTls {
+            no_verify: self.no_tls_verify.as_ref().is_some_and(|said| said.value),
+            server_name: name.as_ref().map(|said| said.value.clone()).unwrap_or_default(),
+            trusted: trusted.as_ref().map(|said| said.value.clone()),
+        }
+    }
 }
 
 /// A value and the label that said it.
@@ -104,6 +121,10 @@ const FIELDS: &[(&str, Known)] = &[
     ("max_conns_per_host", Known::Tune),
     ("response_body_timeout", Known::Tune),
     ("response_header_timeout", Known::Tune),
+    ("redirect_http", Known::Read),
+    ("no_tls_verify", Known::Read),
+    ("ssl_server_name", Known::Read),
+    ("ssl_trusted_certificate", Known::Read),
     ("agent", Known::Withhold),
     ("inbound_mtls_profile", Known::Withhold),
     ("middlewares", Known::Withhold),
@@ -118,15 +139,12 @@ const FIELDS: &[(&str, Known)] = &[
     ("idlewatcher", Known::Later),
     ("index", Known::Later),
     ("load_balance", Known::Later),
-    ("no_tls_verify", Known::Later),
     ("proxmox", Known::Later),
     ("relay_proxy_protocol_header", Known::Later),
     ("spa", Known::Later),
     ("ssl_certificate", Known::Later),
     ("ssl_certificate_key", Known::Later),
     ("ssl_protocols", Known::Later),
-    ("ssl_server_name", Known::Later),
-    ("ssl_trusted_certificate", Known::Later),
     ("tls_termination", Known::Later),
 ];
 
@@ -392,6 +410,12 @@ impl<'a> Reader<'a> {
             say(&mut alias.scheme, said.scheme, label)?;
             say(&mut alias.host, said.host, label)?;
             say(&mut alias.port, said.port, label)?;
+            say(&mut alias.redirect_http, said.redirect_http, label)?;
+            let only = |field: &str| (name == field).then_some(());
+            say(&mut alias.no_tls_verify, only("no_tls_verify").map(|()| said.tls.no_verify), label)?;
+            let server_name = only("ssl_server_name").map(|()| said.tls.server_name);
+            say(&mut alias.ssl_server_name, server_name, label)?;
+            say(&mut alias.ssl_trusted_certificate, said.tls.trusted, label)?;
             alias.tune(&said.tuning, label)
         });
         if let Err((message, hint)) = kept {
@@ -483,8 +507,19 @@ impl<'a> Reader<'a> {
 impl AliasLabels {
     fn new(alias: String) -> Self {
         let slot = canonical(&alias);
-        let (scheme, host, port, refused) = (None, None, None, None);
-        AliasLabels { alias, slot, scheme, host, port, tuned: Tuned::default(), refused }
+        AliasLabels {
+            alias,
+            slot,
+            scheme: None,
+            host: None,
+            port: None,
+            redirect_http: None,
+            no_tls_verify: None,
+            ssl_server_name: None,
+            ssl_trusted_certificate: None,
+            tuned: Tuned::default(),
+            refused: None,
+        }
     }
 
     fn tune(&mut self, said: &Tuning, label: &Label) -> Result<(), (String, Option<String>)> {

@@ -14,7 +14,7 @@ pub use exclusion::Excluded;
 
 use super::model::{Container, RunState};
 use crate::error::{Place, Problem};
-use crate::route::{Scheme, Tuning, canonical, check_alias};
+use crate::route::{Scheme, Tuning, UpstreamTls, canonical, check_alias};
 use labels::{AliasLabels, Labels};
 use port::{Chosen, Protocols};
 
@@ -60,6 +60,10 @@ pub struct Found {
     pub alias: String,
     /// How the service is spoken to.
     pub scheme: Scheme,
+    /// How it is verified, if it is spoken to by TLS.
+    pub tls: UpstreamTls,
+    /// Whether plain requests are sent to HTTPS.
+    pub redirect_http: Option<bool>,
     /// Where requests go, or what they are told.
     pub target: Target,
     /// What its labels say about its connections.
@@ -147,7 +151,9 @@ fn route(
     };
     let (port, scheme_why) = chosen.map(|c| (c.port_why, c.scheme_why)).unwrap_or_default();
     let why = Why { host: host_why, port, scheme: scheme_why };
-    Ok(Found { alias: alias.alias.clone(), scheme, target, tuning: alias.tuning(), why })
+    let redirect_http = alias.redirect_http.as_ref().map(|said| said.value);
+    let (tls, tuning) = (alias.tls(), alias.tuning());
+    Ok(Found { alias: alias.alias.clone(), scheme, tls, redirect_http, target, tuning, why })
 }
 
 /// The target of an alias whose labels are in order.
@@ -160,8 +166,7 @@ fn target(
     problems: &mut Vec<Problem>,
 ) -> Result<(Target, String), Excluded> {
     let later = match chosen.speaks {
-        Protocols::Http(Scheme::Http) => None,
-        Protocols::Http(Scheme::Https) => Some("https to a container"),
+        Protocols::Http(_) => None,
         Protocols::Tcp if !labels.explicit => {
             return Err(Excluded::NoHttp { reason: chosen.scheme_why.clone() });
         }
