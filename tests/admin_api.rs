@@ -136,7 +136,7 @@ fn metrics_are_prometheus_text() {
     wait_until("the engine is up", || {
         ask(admin, "GET", "/metrics")
             .text()
-            .contains("tidegate_engine_up{engine=\"local\",state=\"ready\"} 1")
+            .contains("tidegate_engine_state{engine=\"local\",state=\"ready\"} 1")
     });
     let answer = ask(admin, "GET", "/metrics");
     assert_eq!(answer.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

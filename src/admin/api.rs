@@ -15,8 +15,8 @@ pub struct Hooks {
     pub reload: Option<Box<dyn Fn() -> Reloaded + Send + Sync>>,
 }
 
-/// Makes the text of `/metrics`; without a status if control does not answer in time.
-pub type MetricsText = Box<dyn Fn(Option<&Status>) -> String + Send + Sync>;
+/// Makes the text of `/metrics`.
+pub type MetricsText = Box<dyn Fn() -> String + Send + Sync>;
 
 /// What became of a reload.
 pub enum Reloaded {
@@ -78,7 +78,7 @@ impl Api {
             ("GET", "/healthz") => Answer::text(200, "ok\n"),
             ("GET", "/readyz") => self.ready(),
             ("GET", "/metrics") => {
-                let text = (self.hooks.metrics)((self.hooks.status)().as_ref());
+                let text = (self.hooks.metrics)();
                 let content_type = "Content-Type: text/plain; version=0.0.4; charset=utf-8";
                 Answer { status: 200, content_type, body: text.into_bytes() }
             }

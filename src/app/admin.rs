@@ -35,7 +35,7 @@ pub(super) fn start(
     let observed = Arc::clone(observed);
     let hooks = Hooks {
         status: Box::new(move || mailbox.status(ADMIN_PATIENCE)),
-        metrics: Box::new(move |_| observed.metrics_text()),
+        metrics: Box::new(move || observed.metrics_text()),
         reload: None,
     };
     match admin::start(listener, core, hooks) {

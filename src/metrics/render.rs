@@ -1,7 +1,7 @@
 //! Prometheus' text format, version 0.0.4.
 
 use super::routes::{BUCKETS, CLASSES, RouteTally};
-use super::{Metrics, UpstreamError};
+use super::{Metrics, TLS_HANDSHAKES_FAILED, TLS_HANDSHAKES_REFUSED, UpstreamError};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -185,6 +185,10 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
         "Panics; each ended its own connection only.",
         process.panics,
     );
+    let name = "tidegate_tls_handshakes_failed_total";
+    text.single(name, counter, "TLS handshakes of clients that failed.", TLS_HANDSHAKES_FAILED.get());
+    let name = "tidegate_tls_handshakes_refused_total";
+    text.single(name, counter, "Connections closed at the cap of handshakes.", TLS_HANDSHAKES_REFUSED.get());
     let dropped = metrics.sum(|core| core.access_lines_dropped.get());
     let name = "tidegate_access_log_lines_lost_total";
     text.head(name, counter, "Access log lines lost, by cause.");

@@ -41,6 +41,7 @@ pub(super) enum Unreached {
 }
 
 /// What to do after one attempt.
+#[allow(clippy::large_enum_variant)] // lives for one step; a box would be one more allocation per request
 enum Next {
     Use(Reached),
     /// Wait at this gate, at most until then, and look again.
