@@ -1,47 +1,186 @@
-//! The listeners of all cores, bound before a core starts: a taken port is an error of the start.
+//! The listeners of all cores, bound before a core is told of them: a taken port is an error of the start, or
+//! refuses a reload as a whole.
 
 use super::StartError;
 use crate::config::{Config, ListenAddr};
 use crate::error::Problem;
-use crate::limits::FALLBACK_PORT;
+use crate::limits::{FALLBACK_PORT, RELOAD_PATIENCE, TELL_AGAIN};
 use crate::net::{self, BindError, BoundListener};
+use crate::proxy::{self, ListenerId};
+use crate::runtime::{CoreHandle, Full};
+use crate::util::Locked;
+use crossbeam_channel::bounded;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
-/// Listeners, core by core, and where they listen.
-pub(super) struct Bound {
-    pub per_core: Vec<Vec<BoundListener>>,
-    pub addrs: Vec<SocketAddr>,
+/// Where it listens.
+#[derive(Default)]
+pub(super) struct Listeners {
+    open: Vec<Open>,
+    next: ListenerId,
 }
 
-/// Binds every address of the configuration once per core.
-pub(super) fn bind(config: &Config, workers: usize) -> Result<Bound, StartError> {
-    let mut bound = Bound { per_core: (0..workers).map(|_| Vec::new()).collect(), addrs: Vec::new() };
-    for listen in &config.http_addr {
-        let copies = match net::bind(listen.addr, listen.dual_stack, workers) {
-            Ok(copies) => copies,
-            Err(error) if config.http_addr_is_default && matches!(error, BindError::Denied { .. }) => {
-                fall_back(listen, workers)?
+struct Open {
+    id: ListenerId,
+    /// As the configuration has it.
+    listen: ListenAddr,
+    addr: SocketAddr,
+}
+
+/// Listeners that no core has yet.
+pub(super) struct Bound(Vec<(ListenAddr, SocketAddr, Vec<BoundListener>)>);
+
+/// The difference between what is listened on and what should be.
+pub(super) struct Difference {
+    new: Bound,
+    gone: Vec<ListenerId>,
+}
+
+impl Listeners {
+    /// Binds every address of the configuration once per core: what the cores start with.
+    pub fn bind_all(
+        config: &Config,
+        cores: usize,
+    ) -> Result<(Listeners, Vec<Vec<(ListenerId, BoundListener)>>), StartError> {
+        let all: Vec<&ListenAddr> = config.http_addr.iter().collect();
+        let bound = bind(&all, &[], config.http_addr_is_default, cores)?;
+        let mut listeners = Listeners::default();
+        let mut per_core: Vec<_> = (0..cores).map(|_| Vec::new()).collect();
+        for (listen, addr, copies) in bound.0 {
+            let id = listeners.add(listen, addr);
+            for (core, copy) in per_core.iter_mut().zip(copies) {
+                core.push((id, copy));
             }
-            Err(error) => return Err(problem(listen, &error)),
+        }
+        Ok((listeners, per_core))
+    }
+
+    /// The addresses that are listened on.
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.open.iter().map(|open| open.addr).collect()
+    }
+
+    /// Compares with another configuration and binds what is new. Nothing else is touched.
+    ///
+    /// # Errors
+    /// An address that can't be had.
+    pub fn difference(&self, config: &Config, cores: usize) -> Result<Difference, StartError> {
+        let mut gone: Vec<&Open> = self.open.iter().collect();
+        let mut new = Vec::new();
+        for listen in &config.http_addr {
+            let same =
+                |open: &&Open| open.listen.addr == listen.addr && open.listen.dual_stack == listen.dual_stack;
+            match gone.iter().position(same) {
+                Some(at) => drop(gone.remove(at)),
+                None => new.push(listen),
+            }
+        }
+        let leaving: Vec<SocketAddr> = gone.iter().map(|open| open.addr).collect();
+        let new = bind(&new, &leaving, config.http_addr_is_default, cores)?;
+        Ok(Difference { new, gone: gone.iter().map(|open| open.id).collect() })
+    }
+
+    /// Hands what is new to the cores; says where.
+    pub fn open(&mut self, new: Bound, cores: &[CoreHandle]) -> Vec<SocketAddr> {
+        let mut addrs = Vec::new();
+        for (listen, addr, copies) in new.0 {
+            let id = self.add(listen, addr);
+            for (core, copy) in cores.iter().zip(copies) {
+                let copy = Arc::new(Locked::new(Some(copy)));
+                if !persist(|| proxy::open_listener(core, id, &copy)) {
+                    log::error!("core {:?} is too busy to listen on {addr}", core.id());
+                }
+            }
+            addrs.push(addr);
+        }
+        addrs
+    }
+
+    /// Closes what is gone, once the backlogs are empty; says where it was.
+    pub fn close(&mut self, gone: &[ListenerId], cores: &[CoreHandle]) -> Vec<SocketAddr> {
+        let (told, heard) = bounded(cores.len() * gone.len());
+        for id in gone {
+            for core in cores {
+                if !persist(|| proxy::close_listener(core, *id, &told)) {
+                    log::error!("core {:?} is too busy to close a listener", core.id());
+                }
+            }
+        }
+        drop(told);
+        let deadline = super::now() + RELOAD_PATIENCE;
+        for _ in 0..cores.len() * gone.len() {
+            if heard.recv_deadline(deadline).is_err() {
+                log::warn!("a listener is still being closed");
+                break;
+            }
+        }
+        let (closed, open) = self.open.drain(..).partition(|open: &Open| gone.contains(&open.id));
+        self.open = open;
+        closed.iter().map(|open: &Open| open.addr).collect()
+    }
+
+    fn add(&mut self, listen: ListenAddr, addr: SocketAddr) -> ListenerId {
+        self.next += 1;
+        self.open.push(Open { id: self.next, listen, addr });
+        self.next
+    }
+}
+
+impl Difference {
+    /// What to open, and what to close.
+    pub fn into_parts(self) -> (Bound, Vec<ListenerId>) {
+        (self.new, self.gone)
+    }
+}
+
+/// Tries again while a core's queue is full.
+fn persist(mut post: impl FnMut() -> Result<(), Full>) -> bool {
+    let deadline: Instant = super::now() + RELOAD_PATIENCE;
+    loop {
+        match post() {
+            Ok(()) => return true,
+            Err(Full) if super::now() >= deadline => return false,
+            #[allow(clippy::disallowed_methods)] // the reload's own thread may wait
+            Err(Full) => std::thread::sleep(TELL_AGAIN),
+        }
+    }
+}
+
+/// Binds `all`, each once per core. `leaving`: our own listeners that will be closed and may be overlapped.
+fn bind(
+    all: &[&ListenAddr],
+    leaving: &[SocketAddr],
+    is_default: bool,
+    cores: usize,
+) -> Result<Bound, StartError> {
+    let mut bound = Bound(Vec::new());
+    for listen in all {
+        let overlaps = |own: &SocketAddr| own.port() == listen.addr.port();
+        let copies = match leaving.iter().any(overlaps) {
+            true => net::bind_over(listen.addr, listen.dual_stack, cores),
+            false => net::bind(listen.addr, listen.dual_stack, cores),
+        };
+        let copies = match copies {
+            Err(BindError::Denied { .. }) if is_default => fall_back(listen, cores)?,
+            copies => copies.map_err(|error| problem(listen, &error))?,
         };
         if let Some(first) = copies.first() {
-            bound.addrs.push(first.local_addr()?);
-        }
-        for (core, listener) in bound.per_core.iter_mut().zip(copies) {
-            core.push(listener);
+            let addr = first.local_addr()?;
+            bound.0.push(((*listen).clone(), addr, copies));
         }
     }
     Ok(bound)
 }
 
 /// Without the right to port 80, and if nobody asked for it, 8080 takes its place.
-fn fall_back(listen: &ListenAddr, workers: usize) -> Result<Vec<BoundListener>, StartError> {
+fn fall_back(listen: &ListenAddr, cores: usize) -> Result<Vec<BoundListener>, StartError> {
     let addr = SocketAddr::new(listen.addr.ip(), FALLBACK_PORT);
     log::warn!(
         "no right to listen on port {}: listening on {FALLBACK_PORT} instead (set entrypoint.http_addr, or give CAP_NET_BIND_SERVICE)",
         listen.addr.port()
     );
-    net::bind(addr, listen.dual_stack, workers).map_err(|error| problem(listen, &error))
+    net::bind(addr, listen.dual_stack, cores).map_err(|error| problem(listen, &error))
 }
 
 fn problem(listen: &ListenAddr, error: &BindError) -> StartError {

@@ -2,23 +2,28 @@
 //!
 //! ```text
 //!   build: descriptors → listeners → cores → control → one supervisor per engine
-//!   run:   until SIGTERM, SIGINT, or an engine's socket is gone for good (`on_stale_socket: exit`)
+//!   run:   reload at SIGHUP or when a file changes (`reload`),
+//!          until SIGTERM, SIGINT, or an engine's socket is gone for good (`on_stale_socket: exit`)
 //!   drain: listeners close, requests in flight finish (at most `timeout_shutdown`), supervisors, control, cores end
 //! ```
 
 mod engines;
 mod listeners;
+mod reload;
 mod signals;
+mod watch;
 
+pub use reload::{Origin, Reloader, Summary};
 pub use signals::End;
 
 use crate::config::Config;
-use crate::control::{Control, EngineSetup, World, WorldSetup};
+use crate::control::{Control, World, WorldSetup};
 use crate::docker;
 use crate::error::Problem;
 use crate::lifecycle::Registry;
 use crate::limits::{
     CONNECTIONS, DESCRIPTORS_PER_CONNECTION, DESCRIPTORS_RESERVED, ENDPOINT_LEASES, SOFT_DESCRIPTORS,
+    STOP_GRACE,
 };
 use crate::proxy::{self, Shared};
 use crate::runtime::{self, Cores};
@@ -26,21 +31,23 @@ use crate::snapshot::Publisher;
 use crate::util::Locked;
 use crate::util::rng::Rng;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use engines::Engines;
+use listeners::Listeners;
+use reload::{Reload, Running};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A running Tidegate.
 pub struct App {
     cores: Cores,
     control: Control,
-    engines: engines::Engines,
+    reload: Reload,
     addrs: Vec<SocketAddr>,
     ends: Receiver<End>,
     ender: Sender<End>,
-    timeout_shutdown: Duration,
 }
 
 /// Why it could not start.
@@ -68,32 +75,49 @@ impl From<io::Error> for StartError {
 }
 
 impl App {
-    /// Binds the listeners and starts all threads. Serves from then on.
+    /// Binds the listeners and starts all threads. Serves from then on, with this configuration.
     ///
     /// # Errors
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
     pub fn start(config: Config) -> Result<App, StartError> {
+        App::build(config, None)
+    }
+
+    /// As [`App::start`], with a configuration that was read from `origin` and is read again from there.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub fn start_reloadable(config: Config, origin: Origin) -> Result<App, StartError> {
+        App::build(config, Some(origin))
+    }
+
+    fn build(config: Config, origin: Option<Origin>) -> Result<App, StartError> {
         let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
-        let bound = listeners::bind(&config, workers)?;
-        let addrs = bound.addrs.clone();
+        let (listeners, per_core) = Listeners::bind_all(&config, workers)?;
+        let addrs = listeners.addrs();
         let seed = seed();
         let mut world = new_world(&config);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
         let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed, connections);
-        let cores = start_cores(workers, shared, bound.per_core)?;
+        let cores = start_cores(workers, Arc::clone(&shared), per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
         for addr in &addrs {
             log::info!("listening on http://{addr}");
         }
         let (ender, ends) = bounded(4);
-        let engines = engines::start(&config, &control.mailbox(), &ender)?;
-        Ok(App { cores, control, engines, addrs, ends, ender, timeout_shutdown: config.timeout_shutdown })
+        let mut engines = Engines::new(control.mailbox(), ender.clone());
+        engines.start_missing(&config.engines)?;
+        let (mailbox, handles) = (control.mailbox(), cores.handles().to_vec());
+        let running =
+            Running { workers: config.workers, config, engines, listeners, cores: handles, mailbox, shared };
+        let reload = Reload::start(running, origin)?;
+        Ok(App { cores, control, reload, addrs, ends, ender })
     }
 
-    /// The addresses that it listens on.
+    /// The addresses that it listens on since its start.
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
@@ -103,12 +127,17 @@ impl App {
         self.ender.clone()
     }
 
+    /// A way to reload its configuration from another thread.
+    pub fn reloader(&self) -> Reloader {
+        self.reload.reloader()
+    }
+
     /// Serves until a signal or another end, then drains.
     ///
     /// # Errors
     /// If the signals can't be listened to.
     pub fn run(self) -> io::Result<End> {
-        let watcher = signals::watch(&self.ender)?;
+        let watcher = signals::watch(&self.ender, self.reloader())?;
         let end = self.ends.recv().unwrap_or(End::Asked);
         log::info!("ending: {end}");
         self.drain();
@@ -118,7 +147,9 @@ impl App {
 
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
-        let App { cores, control, engines, timeout_shutdown, .. } = self;
+        let App { cores, control, reload, .. } = self;
+        let running = reload.stop();
+        let timeout_shutdown = running.as_ref().map_or(STOP_GRACE, |running| running.config.timeout_shutdown);
         let (told, heard) = bounded(cores.handles().len());
         proxy::drain(cores.handles(), &told);
         let deadline = now() + timeout_shutdown;
@@ -126,7 +157,9 @@ impl App {
         if !drained {
             log::warn!("timeout_shutdown ({timeout_shutdown:?}) is over: requests in flight are cut");
         }
-        engines.stop();
+        if let Some(running) = running {
+            running.engines.stop();
+        }
         control.stop();
         cores.shutdown();
         if let Err(error) = cores.join() {
@@ -136,12 +169,8 @@ impl App {
 }
 
 fn new_world(config: &Config) -> World {
-    let engines = config
-        .engines
-        .iter()
-        .map(|engine| EngineSetup { name: engine.name.as_str().into(), explicit_only: engine.explicit_only });
     World::new(WorldSetup {
-        engines: engines.collect(),
+        engines: reload::engine_setups(config),
         file_routes: config.file_routes.clone(),
         match_domains: config.match_domains.clone(),
         recreate_wait: config.recreate_wait,
@@ -153,7 +182,7 @@ fn new_world(config: &Config) -> World {
 fn start_cores(
     workers: usize,
     shared: Arc<Shared>,
-    per_core: Vec<Vec<crate::net::BoundListener>>,
+    per_core: Vec<Vec<(proxy::ListenerId, crate::net::BoundListener)>>,
 ) -> io::Result<Cores> {
     let listeners = Locked::new(per_core);
     let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };

@@ -1,7 +1,8 @@
 //! Signals and other ends, as messages.
 
+use super::reload::Reloader;
 use crossbeam_channel::Sender;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use std::fmt;
 use std::io;
@@ -29,13 +30,18 @@ impl fmt::Display for End {
     }
 }
 
-/// Sends an [`End`] for each SIGTERM and SIGINT until the handle is closed.
-pub(super) fn watch(ender: &Sender<End>) -> io::Result<Handle> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+/// Sends an [`End`] for each SIGTERM and SIGINT, and asks for a reload at each SIGHUP, until the handle is
+/// closed.
+pub(super) fn watch(ender: &Sender<End>, reloader: Reloader) -> io::Result<Handle> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let handle = signals.handle();
     let ender = ender.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
+            if signal == SIGHUP {
+                reloader.request();
+                continue;
+            }
             // Full: an end is on its way already.
             let _ = ender.try_send(End::Signal(signal));
         }

@@ -8,6 +8,7 @@ mod build;
 mod decode;
 mod example;
 mod expand;
+mod include;
 mod leaf;
 mod load;
 mod merge;
@@ -21,5 +22,5 @@ pub mod labels;
 pub mod schema;
 
 pub use example::example;
-pub use load::{Check, FileChoice, Loaded, Sources, check, load};
+pub use load::{Attempt, Check, FileChoice, Loaded, Sources, attempt, check, load};
 pub use types::{Config, EngineConfig, ListenAddr, OnStaleSocket};

@@ -38,14 +38,15 @@ pub(super) enum Origin {
 }
 
 impl Candidate {
-    pub fn of_file(settings: &route::Settings) -> Candidate {
+    /// `life` says which life of an address this is.
+    pub fn of_file(settings: &route::Settings, life: impl Fn(&str, u16) -> u64) -> Candidate {
         let host = settings.host.clone().unwrap_or_else(|| "localhost".into());
         let port = settings.port.unwrap_or(80);
         let target = match settings.scheme {
             Some(Scheme::Https) => Target::NotYet { reason: "scheme https is not supported yet".into() },
             Some(Scheme::Http) | None => Target::Address { host: host.clone(), port },
         };
-        let key = EndpointKey::Address { host: host.into(), port };
+        let key = EndpointKey::Address { life: life(&host, port), host: host.into(), port };
         Candidate {
             alias: route::canonical(&settings.alias).into(),
             origin: Origin::File,

@@ -10,7 +10,7 @@
 mod merge;
 mod world;
 
-pub use world::{EngineSetup, World, WorldSetup};
+pub use world::{Change, EngineSetup, World, WorldSetup};
 
 use crate::docker::Report;
 use crate::limits::{CONTROL_BATCH, CONTROL_QUEUE, TELL_AGAIN};
@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 pub enum Message {
     /// From an engine's supervisor.
     Engine(Report),
+    /// Another configuration; the sender is told when it is served.
+    Configure(Box<Change>, Sender<()>),
     /// Close all endpoints and end.
     Stop,
 }
@@ -46,6 +48,16 @@ impl Mailbox {
         if let Err(SendError(message)) = self.0.send(Message::Engine(report)) {
             log::debug!("control has ended: {message:?} is not heard");
         }
+    }
+}
+
+impl Mailbox {
+    /// Has the world take `change`; true once requests are answered by it, false if that takes longer than
+    /// `patience` or control has ended.
+    pub fn configure(&self, change: Change, patience: Duration) -> bool {
+        let (told, heard) = bounded(1);
+        let message = Message::Configure(Box::new(change), told);
+        self.0.send_timeout(message, patience).is_ok() && heard.recv_timeout(patience).is_ok()
     }
 }
 
@@ -93,20 +105,30 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
         };
         let mut stop = false;
         let mut changed = false;
+        let mut configured = Vec::new();
         for message in first.into_iter().chain(messages.try_iter().take(CONTROL_BATCH)) {
             match message {
                 Message::Engine(report) => changed |= world.apply(report, now()),
+                Message::Configure(change, told) => {
+                    world.configure(*change);
+                    configured.push(told);
+                }
                 Message::Stop => stop = true,
             }
         }
         if stop {
             break;
         }
+        changed |= !configured.is_empty();
         if changed {
             publisher.publish(world.snapshot(now()));
         }
         if changed || !told {
             told = announce();
+        }
+        for told in configured {
+            // The other side may have given up waiting.
+            let _ = told.try_send(());
         }
     }
     world.close();

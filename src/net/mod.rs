@@ -8,6 +8,6 @@ mod stream;
 
 pub use self::dns::resolve;
 pub use self::lane::lane_run;
-pub use self::listen::{BindError, BoundListener, Listener, bind};
+pub use self::listen::{BindError, BoundListener, Listener, bind, bind_over};
 pub use self::owner::Owner;
 pub use self::stream::Stream;

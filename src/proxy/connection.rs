@@ -15,20 +15,19 @@ use crate::http;
 use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
 use crate::metrics::CONNECTIONS_REFUSED;
 use crate::net::{BoundListener, Stream};
-use crate::runtime::{self, Wake};
+use crate::runtime::{self, Abort, Wake};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Accepts until the core drains or stops; the last are taken from the backlog before the listener closes.
-pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener) {
+/// Accepts until `accepting` is fired or the core stops; the last are taken from the backlog before the listener closes.
+pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener, accepting: &Abort) {
     let listener = match bound.listen() {
         Ok(listener) => listener,
         Err(error) => return log::error!("a listener can't be watched: {error}"),
     };
-    let accepting = core.accepting();
     loop {
-        match listener.accept_until(None, Some(&accepting)) {
+        match listener.accept_until(None, Some(accepting)) {
             Ok((stream, peer)) => admit(core, Stream::Plain(stream), peer),
             Err(error) if runtime::is_aborted(&error) => break,
             Err(error) if runtime::is_stopped(&error) => return,
