@@ -92,6 +92,9 @@ pub const TELL_AGAIN: Duration = Duration::from_millis(5);
 pub const RELOAD_DEBOUNCE: Duration = Duration::from_millis(300);
 /// Files that never rest are read after this.
 pub const RELOAD_DEBOUNCE_MOST: Duration = Duration::from_secs(2);
+/// Time that a listener which takes no new handshake waits for those under way before it closes: a round trip
+/// around the world.
+pub const LISTENER_LINGER: Duration = Duration::from_millis(250);
 /// Time that a reload gives control and the cores to take what is new.
 pub const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Time that who asked for a reload waits for its end.

@@ -28,6 +28,9 @@ struct Open {
     addr: SocketAddr,
 }
 
+/// What each core accepts from.
+pub(super) type PerCore = Vec<Vec<(ListenerId, BoundListener)>>;
+
 /// Listeners that no core has yet.
 pub(super) struct Bound(Vec<(ListenAddr, SocketAddr, Vec<BoundListener>)>);
 
@@ -39,14 +42,11 @@ pub(super) struct Difference {
 
 impl Listeners {
     /// Binds every address of the configuration once per core: what the cores start with.
-    pub fn bind_all(
-        config: &Config,
-        cores: usize,
-    ) -> Result<(Listeners, Vec<Vec<(ListenerId, BoundListener)>>), StartError> {
+    pub fn bind_all(config: &Config, cores: usize) -> Result<(Listeners, PerCore), StartError> {
         let all: Vec<&ListenAddr> = config.http_addr.iter().collect();
         let bound = bind(&all, &[], config.http_addr_is_default, cores)?;
         let mut listeners = Listeners::default();
-        let mut per_core: Vec<_> = (0..cores).map(|_| Vec::new()).collect();
+        let mut per_core: PerCore = (0..cores).map(|_| Vec::new()).collect();
         for (listen, addr, copies) in bound.0 {
             let id = listeners.add(listen, addr);
             for (core, copy) in per_core.iter_mut().zip(copies) {

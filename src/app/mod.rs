@@ -179,11 +179,7 @@ fn new_world(config: &Config) -> World {
     })
 }
 
-fn start_cores(
-    workers: usize,
-    shared: Arc<Shared>,
-    per_core: Vec<Vec<(proxy::ListenerId, crate::net::BoundListener)>>,
-) -> io::Result<Cores> {
+fn start_cores(workers: usize, shared: Arc<Shared>, per_core: listeners::PerCore) -> io::Result<Cores> {
     let listeners = Locked::new(per_core);
     let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };
     Cores::start(config, move |id| proxy::start_core(id, &shared, &listeners))

@@ -42,16 +42,17 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Whether the file is one that can be read again: nobody writes to a pipe a second time, and to open it
+    /// could wait for ever.
+    fn lasts(&self) -> bool {
+        match &self.file {
+            FileChoice::Explicit(path) => std::fs::metadata(path).is_ok_and(|is| is.is_file()),
+            FileChoice::Search(_) => true,
+        }
+    }
+
     /// Reads the configuration.
     pub fn attempt(&self) -> Attempt {
-        // Nobody may write to a pipe a second time: to open it could wait for ever.
-        if let FileChoice::Explicit(path) = &self.file
-            && std::fs::metadata(path).is_ok_and(|is| !is.is_file() && !is.is_dir())
-        {
-            let message = "is not a regular file and can't be read again";
-            let problem = Problem::new(Place::Path { path: path.clone() }, message);
-            return Attempt { result: Err(vec![problem]), files: Vec::new(), directories: Vec::new() };
-        }
         let env = |name: &str| self.env.get(name).cloned();
         config::attempt(&Sources { file: self.file.clone(), env: &env, http_addr: self.http_addr.clone() })
     }
@@ -161,6 +162,7 @@ impl Reload {
     pub fn start(running: Running, origin: Option<Origin>) -> io::Result<Reload> {
         let (sender, commands) = bounded(RELOAD_QUEUE);
         let watch = Watch::new()?;
+        let origin = origin.filter(Origin::lasts);
         let reloader = Reloader { commands: sender, bell: watch.bell() };
         let worker =
             Worker { running, origin, watch, commands, said: Vec::new(), watched: (Vec::new(), Vec::new()) };
@@ -283,23 +285,25 @@ impl Worker {
             }
             self.running.apply(loaded)
         });
+        let cause = if asked { "asked for" } else { "files have changed" };
         match &outcome {
             Ok(summary) => {
                 self.said.clear();
                 if summary.changed || asked || was_wrong {
                     summary.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-                    log::info!("reloaded: {summary}");
+                    log::info!("reloaded ({cause}): {summary}");
+                }
+            }
+            Err(problems) if *problems == self.said => {
+                if asked {
+                    log::error!("not reloaded ({cause}): the same problems as before");
                 }
             }
             Err(problems) => {
-                if *problems != self.said {
-                    problems.iter().for_each(|problem| log::error!("{problem}"));
-                    self.said.clone_from(problems);
-                    let count = problems.len();
-                    log::error!("not reloaded ({count} problems): the running configuration stays");
-                } else if asked {
-                    log::error!("not reloaded: the same problems as before");
-                }
+                problems.iter().for_each(|problem| log::error!("{problem}"));
+                self.said.clone_from(problems);
+                let count = problems.len();
+                log::error!("not reloaded ({cause}; problems: {count}): the running configuration stays");
             }
         }
         outcome

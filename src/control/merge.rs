@@ -24,6 +24,14 @@ pub(super) struct Candidate {
     place: Place,
 }
 
+/// Without the line, which moves when others come and go.
+fn file_of(place: &Place) -> String {
+    match place {
+        Place::File { path, .. } => path.display().to_string(),
+        place => place.to_string(),
+    }
+}
+
 /// Where a candidate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -50,7 +58,7 @@ impl Candidate {
         Candidate {
             alias: route::canonical(&settings.alias).into(),
             origin: Origin::File,
-            name: format!("route file {}", settings.place),
+            name: format!("route file {}", file_of(&settings.place)),
             why: String::new(),
             target,
             key: Some(key),

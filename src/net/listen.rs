@@ -148,6 +148,11 @@ impl Listener {
         self.inner.accept_until(deadline, abort).map(|(stream, peer)| (stream, canonical(peer)))
     }
 
+    /// From now on no handshake begins, and those under way end; as [`TcpListener::refuse_new`].
+    pub fn refuse_new(&self) -> io::Result<()> {
+        self.inner.refuse_new()
+    }
+
     /// The next connection if one waits: to empty the backlog of a listener that is about to close.
     pub fn try_accept(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         Ok(self.inner.try_accept()?.map(|(stream, peer)| (stream, canonical(peer))))

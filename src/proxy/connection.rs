@@ -12,30 +12,50 @@ use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
 use crate::http;
-use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, REQUEST_HEAD_BYTES};
+use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, LISTENER_LINGER, REQUEST_HEAD_BYTES};
 use crate::metrics::CONNECTIONS_REFUSED;
-use crate::net::{BoundListener, Stream};
+use crate::net::{BoundListener, Listener, Stream};
 use crate::runtime::{self, Abort, Wake};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Accepts until `accepting` is fired or the core stops; the last are taken from the backlog before the listener closes.
+/// Accepts until `accepting` is fired or the core stops; the last are taken from the backlog before the
+/// listener closes.
 pub(super) fn accept_loop(core: &Rc<Core>, bound: BoundListener, accepting: &Abort) {
     let listener = match bound.listen() {
         Ok(listener) => listener,
         Err(error) => return log::error!("a listener can't be watched: {error}"),
     };
-    loop {
-        match listener.accept_until(None, Some(accepting)) {
-            Ok((stream, peer)) => admit(core, Stream::Plain(stream), peer),
-            Err(error) if runtime::is_aborted(&error) => break,
-            Err(error) if runtime::is_stopped(&error) => return,
-            Err(error) => return log::error!("accept ended: {error}"),
+    let ended = accept_until(core, &listener, None, Some(accepting));
+    if runtime::is_aborted(&ended) {
+        // Without the filter a handshake that ends between the last look and the close is lost.
+        let end = match listener.refuse_new() {
+            Ok(()) => accept_until(core, &listener, Some(runtime::now() + LISTENER_LINGER), None),
+            Err(error) => error,
+        };
+        log::debug!("a listener closes: {end}");
+        while let Ok(Some((stream, peer))) = listener.try_accept() {
+            admit(core, Stream::Plain(stream), peer);
         }
+    } else if !runtime::is_stopped(&ended) {
+        log::error!("accept ended: {ended}");
     }
-    while let Ok(Some((stream, peer))) = listener.try_accept() {
-        admit(core, Stream::Plain(stream), peer);
+}
+
+/// Accepts until it can't; says why.
+fn accept_until(
+    core: &Rc<Core>,
+    listener: &Listener,
+    deadline: Option<Instant>,
+    abort: Option<&Abort>,
+) -> io::Error {
+    loop {
+        match listener.accept_until(deadline, abort) {
+            Ok((stream, peer)) => admit(core, Stream::Plain(stream), peer),
+            Err(error) => return error,
+        }
     }
 }
 
