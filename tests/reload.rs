@@ -6,6 +6,7 @@ mod common;
 use common::fake::{Dir, engine};
 use common::{Backend, Client, DEADLINE, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
@@ -14,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tidegate::app::{App, End, Origin};
+use tidegate::config::FileChoice;
 use tidegate::docker::fake::{Page, Spec};
 
 /// `tidegate serve` on a file; killed when dropped.
@@ -35,6 +38,7 @@ impl Served {
         let log = served.log();
         let rest = log.split_once("listening on http://").unwrap().1;
         served.addr = rest.split_whitespace().next().unwrap().parse().unwrap();
+        wait_until("it listens to signals", || served.catches(Signal::HUP));
         served
     }
 
@@ -62,6 +66,12 @@ impl Served {
 
     fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed()).unwrap()
+    }
+
+    fn catches(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
     }
 
     fn hang_up(&self) {
@@ -287,6 +297,38 @@ fn a_route_that_is_taken_out_and_put_back_serves_at_once() {
     }
     let_go.send(()).unwrap();
     assert_eq!(slow.exactly(4), b"half", "the answer under way went on");
+}
+
+#[test]
+fn whoever_embeds_it_is_told_what_a_reload_did() {
+    let (dir, backend) = (Dir::new(), Backend::answering(|_| "ok".into()));
+    let file = dir.0.join("c.yml");
+    fs::write(&file, main_file(ANY, "")).unwrap();
+    fs::write(dir.0.join("routes.yml"), "").unwrap();
+    let origin = Origin { file: FileChoice::Explicit(file.clone()), env: BTreeMap::new(), http_addr: None };
+    let app = App::start_reloadable(origin.attempt().result.unwrap().config, origin)
+        .unwrap_or_else(|e| panic!("{e}"));
+    let (reloader, ender, addr) = (app.reloader(), app.ender(), app.addrs()[0]);
+    let thread = std::thread::spawn(move || app.run());
+    let summary = reloader.reload().unwrap();
+    assert!(!summary.changed, "{summary:?}");
+    fs::write(dir.0.join("routes.yml"), routes(&[("app", backend.addr)])).unwrap();
+    fs::write(&file, main_file(&format!("{ANY}, {ANY}"), "")).unwrap();
+    let summary = reloader.reload().unwrap();
+    assert_eq!((summary.changed, summary.file_routes), (true, 1));
+    assert_eq!((summary.listeners_opened.len(), summary.listeners_closed.len()), (1, 0));
+    assert_eq!((status(addr, "app"), status(summary.listeners_opened[0], "app")), (200, 200));
+    fs::write(&file, "workers: none\nworker: 1\n").unwrap();
+    let problems = reloader.reload().unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].to_string().contains("c.yml:1:10: workers: "), "{}", problems[0]);
+    // Several at once are answered, all of them.
+    let threads: Vec<_> =
+        (0..8).map(|_| reloader.clone()).map(|r| std::thread::spawn(move || r.reload())).collect();
+    assert!(threads.into_iter().all(|thread| thread.join().unwrap() == Err(problems.clone())));
+    ender.send(End::Asked).unwrap();
+    thread.join().unwrap().unwrap();
+    assert!(reloader.reload().is_err(), "it has ended");
 }
 
 #[test]

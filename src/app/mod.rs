@@ -45,6 +45,7 @@ pub struct App {
     cores: Cores,
     control: Control,
     reload: Reload,
+    reloadable: bool,
     addrs: Vec<SocketAddr>,
     ends: Receiver<End>,
     ender: Sender<End>,
@@ -113,8 +114,9 @@ impl App {
         let (mailbox, handles) = (control.mailbox(), cores.handles().to_vec());
         let running =
             Running { workers: config.workers, config, engines, listeners, cores: handles, mailbox, shared };
+        let reloadable = origin.is_some();
         let reload = Reload::start(running, origin)?;
-        Ok(App { cores, control, reload, addrs, ends, ender })
+        Ok(App { cores, control, reload, reloadable, addrs, ends, ender })
     }
 
     /// The addresses that it listens on since its start.
@@ -137,7 +139,7 @@ impl App {
     /// # Errors
     /// If the signals can't be listened to.
     pub fn run(self) -> io::Result<End> {
-        let watcher = signals::watch(&self.ender, self.reloader())?;
+        let watcher = signals::watch(&self.ender, self.reloadable.then(|| self.reloader()))?;
         let end = self.ends.recv().unwrap_or(End::Asked);
         log::info!("ending: {end}");
         self.drain();

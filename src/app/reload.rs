@@ -214,14 +214,20 @@ impl Worker {
                 let latest = pending.map_or(now() + RELOAD_DEBOUNCE_MOST, |pending| pending.latest);
                 pending = Some(Pending { at: latest.min(now() + RELOAD_DEBOUNCE), latest, again: false });
             }
-            while let Ok(command) = self.commands.try_recv() {
-                let Command::Reload(reply) = command else { return self.running };
+            // Those who wait at the same time are answered by one reload: they mean the same files.
+            let commands: Vec<Command> = self.commands.try_iter().collect();
+            if commands.iter().any(|command| matches!(command, Command::Stop)) {
+                return self.running;
+            }
+            if !commands.is_empty() {
                 pending = None;
                 let outcome = self.read();
                 let outcome = self.conclude(outcome, true);
-                if let Some(reply) = reply {
-                    // The other side may have given up waiting.
-                    let _ = reply.try_send(outcome);
+                for command in commands {
+                    if let Command::Reload(Some(reply)) = command {
+                        // The other side may have given up waiting.
+                        let _ = reply.try_send(outcome.clone());
+                    }
                 }
             }
             if let Some(due) = pending.filter(|pending| pending.at <= now()) {

@@ -87,12 +87,11 @@ impl Watch {
         Ok(())
     }
 
-    /// Watches `directory`, or while it isn't there the nearest one above it.
+    /// Watches `directory` (not each write to its files: one may be a log), or while it isn't there the nearest one above it.
     fn watch_directory(&mut self, fd: &OwnedFd, directory: &Path, name: Option<OsString>) {
         let flags = WatchFlags::CREATE
             | WatchFlags::MOVE
             | WatchFlags::DELETE
-            | WatchFlags::MODIFY
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::ATTRIB
             | WatchFlags::ONLYDIR;
