@@ -439,6 +439,10 @@ fn an_address_becomes_wider_in_place() {
     for ip in ["127.0.0.1", "127.0.0.2"] {
         assert_eq!(status(SocketAddr::new(ip.parse().unwrap(), port), "app"), 200);
     }
+    fs::write(&main, main_file(&format!("\"127.0.0.2:{port}\""), "")).unwrap();
+    served.reload();
+    assert_eq!(status(SocketAddr::from(([127, 0, 0, 2], port)), "app"), 200);
+    assert!(TcpStream::connect(served.addr).is_err(), "narrower again");
 }
 
 #[test]

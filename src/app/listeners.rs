@@ -156,7 +156,10 @@ fn bind(
 ) -> Result<Bound, StartError> {
     let mut bound = Bound(Vec::new());
     for listen in all {
-        let overlaps = |own: &SocketAddr| own.port() == listen.addr.port();
+        let overlaps = |own: &SocketAddr| {
+            let is_any = own.ip().is_unspecified() || listen.addr.ip().is_unspecified();
+            own.port() == listen.addr.port() && (is_any || own.ip() == listen.addr.ip())
+        };
         let copies = match leaving.iter().any(overlaps) {
             true => net::bind_over(listen.addr, listen.dual_stack, cores),
             false => net::bind(listen.addr, listen.dual_stack, cores),
