@@ -131,6 +131,9 @@ pub const ENDPOINT_LEASES: u32 = 4_096;
 /// Listened on in place of 80 without the right to it.
 pub const FALLBACK_PORT: u16 = 8080;
 
+/// A Docker client nobody has used for this long is closed. Far more than `ENGINE_PING_EVERY`: only that of an
+/// engine which is gone is ever idle so long.
+pub const ENGINE_CLIENT_IDLE: Duration = Duration::from_secs(60);
 /// Jobs waiting on one lane of blocking threads.
 pub const LANE_QUEUE: usize = 256;
 /// Connections the kernel completes before they are accepted, per listener; it cuts this to

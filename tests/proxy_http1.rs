@@ -5,6 +5,8 @@ mod common;
 
 use common::{Backend, Proxy, wait_until};
 use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -298,19 +300,21 @@ fn http_1_0_clients_get_no_chunks() {
 #[test]
 fn a_pooled_connection_that_was_closed_is_not_used() {
     // Each connection answers once and closes, without saying so: a POST must not be sent on it again.
-    let backend = Backend::start(|mut conn| {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&closed);
+    let backend = Backend::start(move |mut conn| {
         conn.request();
         conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         conn.close();
+        count.fetch_add(1, Ordering::SeqCst);
     });
     let proxy = Proxy::to(backend.addr);
     let mut client = proxy.client();
     for n in 1..=20 {
         client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\n\r\nx");
         let response = client.response();
-        // The close may be on its way while the next request is: then 502, never a wrong answer.
-        wait_until("the backend's close to arrive", || backend.connections() >= n);
-        std::thread::sleep(Duration::from_millis(5));
+        // On the loopback a close has arrived when it returns.
+        wait_until("the backend's close", || closed.load(Ordering::SeqCst) >= n);
         assert_eq!(response.status, 200, "request {n}: {response:?}");
     }
     assert_eq!(backend.connections(), 20);

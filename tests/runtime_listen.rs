@@ -161,8 +161,8 @@ fn another_process_is_named_by_pid_and_command() {
     command.args(["--exact", "helper_hold_a_port", "--nocapture"]).env("TIDEGATE_TEST_HOLD", "1");
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut holder = Holder(child);
-    let lines = BufReader::new(holder.0.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let port = lines.into_iter().find_map(|l| l.strip_prefix("port ").map(|p| p.parse().unwrap())).unwrap();
+    let mut lines = BufReader::new(holder.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let port = lines.find_map(|l| l.strip_prefix("port ").map(|p| p.parse().unwrap())).unwrap();
 
     let owner = taken_by(net::bind(local(port), false, 1)).expect("a process of the same user is known");
     assert_eq!(owner.pid, holder.0.id());

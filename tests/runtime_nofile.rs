@@ -4,7 +4,7 @@
 mod runtime_support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use runtime_support::{scaled, start, wait_for};
@@ -40,9 +40,15 @@ fn accept_backs_off_without_descriptors_and_recovers() {
     let std = std::sync::Mutex::new(Some(std));
     let accepted = Arc::new(AtomicUsize::new(0));
     let counter = accepted.clone();
+    // Nothing is accepted before the clients have all descriptors: else both ends share them and none lacks one.
+    let clients_are_in = Arc::new(AtomicBool::new(false));
+    let may_accept = clients_are_in.clone();
     let cores = start(1, move |_| {
         let listener = TcpListener::from_std(std.lock().unwrap().take().unwrap()).unwrap();
         let mut kept = Vec::new();
+        while !may_accept.load(Ordering::Relaxed) {
+            runtime::sleep_until(runtime::now() + Duration::from_millis(5)).unwrap();
+        }
         while let Ok(connection) = listener.accept(None) {
             kept.push(connection);
             counter.store(kept.len(), Ordering::Relaxed);
@@ -57,6 +63,7 @@ fn accept_backs_off_without_descriptors_and_recovers() {
         clients.push(client);
     }
     assert!(!clients.is_empty());
+    clients_are_in.store(true, Ordering::Relaxed);
     wait_for("the first warning", || WARNINGS.load(Ordering::Relaxed) > 0);
     assert!(accepted.load(Ordering::Relaxed) < clients.len(), "descriptors did not run out");
 

@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 /// event streams have clients of their own, or these would never be idle.
 pub type Clients = Registry<ClientKey, Client>;
 
-/// An empty registry of clients. Whoever owns it calls `reap` now and then.
+/// An empty registry of clients. Supervisors reap what is idle for `Timings::reap_after`; whoever owns it
+/// closes the rest at the end.
 #[allow(clippy::disallowed_methods)] // the docker lane reads the clock
 pub fn clients() -> Arc<Clients> {
     Registry::new("docker client", limits::CLIENT_LEASES, Instant::now)
@@ -75,6 +76,8 @@ pub struct Timings {
     pub again: Duration,
     /// Longest pause between two tries of a call that fails.
     pub backoff: Duration,
+    /// A client nobody has used for this long is closed: its engine is gone.
+    pub reap_after: Duration,
 }
 
 impl Default for Timings {
@@ -91,6 +94,7 @@ impl Default for Timings {
             dying: limits::ENGINE_DYING,
             again: limits::ENGINE_INSPECT_AGAIN,
             backoff: limits::ENGINE_BACKOFF,
+            reap_after: limits::ENGINE_CLIENT_IDLE,
         }
     }
 }

@@ -18,7 +18,7 @@ use tidegate::docker::{
 };
 
 /// Nothing in these tests takes that long.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn url(path: &Path) -> EngineUrl {
     EngineUrl::parse(&format!("unix://{}", path.display())).unwrap()
@@ -235,6 +235,7 @@ pub fn short(timings: &mut Timings) {
     timings.retry_refused = Duration::from_millis(200);
     timings.denied_after = Duration::from_millis(300);
     timings.backoff = Duration::from_millis(200);
+    timings.reap_after = Duration::from_millis(900);
 }
 
 /// Open descriptors of this process.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tidegate::docker::fake::FakeEngine;
 
 /// Nothing in these tests takes that long.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::machine::Input;
 use super::shell::Message;
 use crate::docker::url::ClientKey;
 use crate::lifecycle::Lease;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,7 @@ pub(super) struct Caller {
     pub(super) clients: Arc<Clients>,
     pub(super) key: ClientKey,
     pub(super) timeout: Duration,
+    pub(super) reap_after: Duration,
     pub(super) jobs: Receiver<Job>,
     pub(super) answers: Sender<Message>,
 }
@@ -44,7 +45,7 @@ pub(super) struct Caller {
 impl Caller {
     /// Works until nobody can send jobs, or take answers, any more.
     pub(super) fn run(self) {
-        while let Ok(first) = self.jobs.recv() {
+        while let Some(first) = self.wait() {
             let lease = self.lease();
             let mut job = Some(first);
             while let Some(next) = job.take() {
@@ -54,6 +55,17 @@ impl Caller {
                 }
                 job = self.jobs.try_recv().ok();
             }
+        }
+    }
+
+    /// The next job; closes clients that are idle meanwhile.
+    fn wait(&self) -> Option<Job> {
+        loop {
+            match self.jobs.recv_timeout(self.reap_after) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => self.clients.reap(self.reap_after),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            };
         }
     }
 

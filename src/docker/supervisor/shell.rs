@@ -65,6 +65,7 @@ pub(super) fn start(
         clients: Arc::clone(&clients),
         key: ClientKey::plain(config.url.clone()),
         timeout: config.timings.call,
+        reap_after: config.timings.reap_after,
         jobs,
         answers: inputs.clone(),
     };
