@@ -20,6 +20,7 @@ pub mod upstream;
 
 pub mod net;
 
+pub mod access_log;
 pub mod blocking;
 pub mod config;
 pub mod runtime;

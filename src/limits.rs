@@ -134,6 +134,8 @@ pub const FALLBACK_PORT: u16 = 8080;
 /// A Docker client nobody has used for this long is closed. Far more than `ENGINE_PING_EVERY`: only that of an
 /// engine which is gone is ever idle so long.
 pub const ENGINE_CLIENT_IDLE: Duration = Duration::from_secs(60);
+/// Between two looks whether an engine's events have reached the routes. Usually the first look says so.
+pub const BACKLOG_LOOK: Duration = Duration::from_millis(1);
 /// Jobs waiting on one lane of blocking threads.
 pub const LANE_QUEUE: usize = 256;
 /// Connections the kernel completes before they are accepted, per listener; it cuts this to
@@ -246,3 +248,24 @@ pub const STACK_TRIM_EVERY: Duration = Duration::from_secs(1);
 pub const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause of an accept without descriptors: a connection that ends frees one.
 pub const ACCEPT_LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a dying container's address is held at most for subscribers that do not take its `die` event.
+pub const FAKE_TOLD: Duration = Duration::from_secs(1);
+/// Routes that are counted by name; the requests of further ones count under the empty name. Each is some 2 KB
+/// of `/metrics`.
+pub const METRIC_ROUTES: usize = 1_000;
+/// Time that the counts of a route that is gone are kept: an update of its container takes minutes at most.
+pub const METRIC_ROUTE_KEPT: Duration = Duration::from_secs(15 * 60);
+/// Access log lines waiting for the writer, per core; beyond it lines are dropped, counted and said.
+pub const ACCESS_LOG_QUEUE: usize = 4_096;
+/// Bytes of these lines per core: a line is as long as its request's head, up to four times (escapes).
+pub const ACCESS_LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that the access log's writer collects for one write.
+pub const ACCESS_LOG_BATCH_BYTES: usize = 64 * 1024;
+/// Between two writes of the access log: lines that come meanwhile need no wake-up and go out together.
+pub const ACCESS_LOG_PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks whether the access log's file is still the one at its path, and two tries to open it.
+pub const ACCESS_LOG_LOOK: Duration = Duration::from_secs(1);
+/// Messages to the access log's writer: one queue per core, and requests to reopen, which may coincide.
+pub const ACCESS_LOG_MESSAGES: usize = 512;
+/// Bytes of a response's content type that the access log keeps.
+pub const ACCESS_LOG_TYPE_BYTES: usize = 128;

@@ -80,6 +80,7 @@ fn dump(loaded: &Loaded) -> String {
     let Config {
         http_addr,
         http_addr_is_default,
+        access_log,
         workers,
         match_domains,
         timeout_shutdown,
@@ -93,6 +94,10 @@ fn dump(loaded: &Loaded) -> String {
         writeln!(text, "http_addr {}{kind} from {}", listener.addr, listener.place).unwrap();
     }
     writeln!(text, "http_addr_is_default {http_addr_is_default}").unwrap();
+    if let Some(log) = access_log {
+        let path = log.path.as_ref().map(|path| path.display().to_string());
+        writeln!(text, "access_log {path:?} stdout {} {:?}", log.stdout, log.format).unwrap();
+    }
     writeln!(text, "workers {workers:?}").unwrap();
     writeln!(text, "match_domains {match_domains:?}").unwrap();
     writeln!(text, "timeout_shutdown {timeout_shutdown:?}").unwrap();

@@ -484,6 +484,26 @@ fn engines_come_and_go_and_the_others_are_not_asked_again() {
 }
 
 #[test]
+fn an_access_log_begins_and_ends() {
+    let dir = Dir::new();
+    let (main, log) = (dir.0.join("c.yml"), dir.0.join("access.log"));
+    let without = main_file(ANY, "");
+    fs::write(&main, &without).unwrap();
+    fs::write(dir.0.join("routes.yml"), "").unwrap();
+    let served = Served::start(&dir.0, "c.yml");
+    assert_eq!(served.status("before"), 404);
+    fs::write(&main, without.replace("}\nworkers", ", access_log: {path: access.log}}\nworkers")).unwrap();
+    served.reload();
+    assert_eq!(served.status("during"), 404);
+    let lines = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    wait_until("a line", || lines() == 1);
+    fs::write(&main, &without).unwrap();
+    served.reload();
+    assert_eq!(served.status("after"), 404);
+    assert_eq!(lines(), 1);
+}
+
+#[test]
 fn a_change_of_workers_needs_a_restart_and_says_so() {
     let dir = Dir::new();
     fs::write(dir.0.join("c.yml"), main_file(ANY, "")).unwrap();

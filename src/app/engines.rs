@@ -1,13 +1,15 @@
 //! One supervisor per engine of the configuration; their reports go to control.
 
-use super::End;
+use super::{End, Observed};
 use crate::config::{self, EngineConfig};
-use crate::control::Mailbox;
+use crate::control::{EngineSetup, Mailbox};
 use crate::docker::{
-    self, ClientKey, Clients, EngineUrl, OnStaleSocket, Report, Supervisor, SupervisorConfig, supervise,
+    self, Backlog, ClientKey, Clients, EngineUrl, OnStaleSocket, Report, Supervisor, SupervisorConfig,
+    supervise,
 };
 use crate::error::Problem;
 use crossbeam_channel::Sender;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,15 +17,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The running supervisors.
 pub(super) struct Engines {
     running: Vec<Running>,
+    /// Of those to be started: control has them first.
+    planned: BTreeMap<String, Arc<Backlog>>,
     clients: Arc<Clients>,
-    mailbox: Mailbox,
-    ender: Sender<End>,
+}
+
+impl Default for Engines {
+    fn default() -> Self {
+        Engines { running: Vec::new(), planned: BTreeMap::new(), clients: docker::clients() }
+    }
 }
 
 struct Running {
     config: EngineConfig,
     url: EngineUrl,
     supervisor: Supervisor,
+    backlog: Arc<Backlog>,
     /// False once it was told to stop: what it still says is about an engine that is no more.
     heard: Arc<AtomicBool>,
 }
@@ -45,9 +54,19 @@ pub(super) fn check(engines: &[EngineConfig]) -> Vec<Problem> {
 }
 
 impl Engines {
-    /// No supervisor yet; an engine's wish to end the process goes to `ender`.
-    pub fn new(mailbox: Mailbox, ender: Sender<End>) -> Engines {
-        Engines { running: Vec::new(), clients: docker::clients(), mailbox, ender }
+    /// What control has to know of `wanted`, of which some run and some are to be started.
+    pub fn plan(&mut self, wanted: &[EngineConfig]) -> Vec<EngineSetup> {
+        self.planned.clear();
+        let mut setups = Vec::with_capacity(wanted.len());
+        for engine in wanted {
+            let backlog = match self.running.iter().find(|running| running.is(engine)) {
+                Some(running) => Arc::clone(&running.backlog),
+                None => Arc::clone(self.planned.entry(engine.name.clone()).or_default()),
+            };
+            let (name, explicit_only) = (engine.name.as_str().into(), engine.explicit_only);
+            setups.push(EngineSetup { name, explicit_only, backlog });
+        }
+        setups
     }
 
     /// Stops the supervisors of engines that `wanted` has not, or has otherwise. The others are not touched.
@@ -73,18 +92,35 @@ impl Engines {
         stopped
     }
 
-    /// Starts a supervisor for each of `wanted` that has none; says which.
+    /// Starts a supervisor for each of `wanted` (the last plan) that has none; says which. An engine's wish to end
+    /// the process goes to `ender`.
     ///
     /// # Errors
     /// The system refuses a thread or a descriptor; those already started go on.
-    pub fn start_missing(&mut self, wanted: &[EngineConfig]) -> io::Result<Vec<String>> {
+    pub fn start_missing(
+        &mut self,
+        wanted: &[EngineConfig],
+        mailbox: &Mailbox,
+        ender: &Sender<End>,
+        observed: &Arc<Observed>,
+    ) -> io::Result<Vec<String>> {
         let mut started = Vec::new();
         for engine in wanted {
             match self.running.iter_mut().find(|running| running.is(engine)) {
                 Some(running) => running.config = engine.clone(),
                 None => match EngineUrl::parse(&engine.url) {
                     Ok(url) => {
-                        self.start(engine, url)?;
+                        let (mailbox, ender, observed) =
+                            (mailbox.clone(), ender.clone(), Arc::clone(observed));
+                        let report = move |report: Report| match observed.note(report) {
+                            Report::Exit { engine, reason } => {
+                                log::error!("engine {engine}: {reason}");
+                                // Full: an end is on its way already.
+                                let _ = ender.try_send(End::StaleSocket);
+                            }
+                            report => mailbox.report(report),
+                        };
+                        self.start(engine, url, report)?;
                         started.push(engine.name.clone());
                     }
                     Err(error) => log::error!("{}: {error}", engine.place),
@@ -94,26 +130,28 @@ impl Engines {
         Ok(started)
     }
 
-    fn start(&mut self, engine: &EngineConfig, url: EngineUrl) -> io::Result<()> {
+    fn start(
+        &mut self,
+        engine: &EngineConfig,
+        url: EngineUrl,
+        report: impl Fn(Report) + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let backlog = self.planned.remove(&engine.name).unwrap_or_default();
         let mut setup = SupervisorConfig::new(engine.name.as_str(), url.clone());
+        setup.backlog = Arc::clone(&backlog);
         setup.on_stale_socket = match engine.on_stale_socket {
             config::OnStaleSocket::Keep => OnStaleSocket::Keep,
             config::OnStaleSocket::Exit => OnStaleSocket::Exit,
         };
-        let (mailbox, ender) = (self.mailbox.clone(), self.ender.clone());
         let heard = Arc::new(AtomicBool::new(true));
         let listening = Arc::clone(&heard);
-        let report = move |report: Report| match report {
-            _ if !listening.load(Ordering::Acquire) => {}
-            Report::Exit { engine, reason } => {
-                log::error!("engine {engine}: {reason}");
-                // Full: an end is on its way already.
-                let _ = ender.try_send(End::StaleSocket);
+        let report = move |said: Report| {
+            if listening.load(Ordering::Acquire) {
+                report(said);
             }
-            report => mailbox.report(report),
         };
         let supervisor = supervise(setup, Arc::clone(&self.clients), report)?;
-        self.running.push(Running { config: engine.clone(), url, supervisor, heard });
+        self.running.push(Running { config: engine.clone(), url, supervisor, backlog, heard });
         Ok(())
     }
 

@@ -9,15 +9,17 @@
 
 mod engines;
 mod listeners;
+mod observe;
 mod reload;
 mod signals;
 mod watch;
 
+pub use observe::Observed;
 pub use reload::{Origin, Reloader, Summary};
 pub use signals::End;
 
 use crate::config::Config;
-use crate::control::{Control, World, WorldSetup};
+use crate::control::{Control, EngineSetup, World, WorldSetup};
 use crate::docker;
 use crate::error::Problem;
 use crate::lifecycle::Registry;
@@ -46,6 +48,7 @@ pub struct App {
     control: Control,
     reload: Reload,
     reloadable: bool,
+    observed: Arc<Observed>,
     addrs: Vec<SocketAddr>,
     ends: Receiver<End>,
     ender: Sender<End>,
@@ -98,10 +101,19 @@ impl App {
         let (listeners, per_core) = Listeners::bind_all(&config, workers)?;
         let addrs = listeners.addrs();
         let seed = seed();
-        let mut world = new_world(&config);
+        let mut engines = Engines::default();
+        let mut world = new_world(&config, engines.plan(&config.engines));
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
-        let shared = Shared::new(Arc::clone(&publisher), instance, addrs.clone(), seed, connections);
+        let observed = Observed::start(&config, workers, &publisher)?;
+        let shared = Shared::new(
+            Arc::clone(&publisher),
+            instance,
+            addrs.clone(),
+            seed,
+            connections,
+            observed.observers(),
+        );
         let cores = start_cores(workers, Arc::clone(&shared), per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
@@ -109,19 +121,34 @@ impl App {
             log::info!("listening on http://{addr}");
         }
         let (ender, ends) = bounded(4);
-        let mut engines = Engines::new(control.mailbox(), ender.clone());
-        engines.start_missing(&config.engines)?;
+        engines.start_missing(&config.engines, &control.mailbox(), &ender, &observed)?;
+        let workers = config.workers;
         let (mailbox, handles) = (control.mailbox(), cores.handles().to_vec());
-        let running =
-            Running { workers: config.workers, config, engines, listeners, cores: handles, mailbox, shared };
+        let (told, seen) = (ender.clone(), Arc::clone(&observed));
+        let running = Running {
+            config,
+            workers,
+            engines,
+            listeners,
+            cores: handles,
+            mailbox,
+            shared,
+            ender: told,
+            observed: seen,
+        };
         let reloadable = origin.is_some();
         let reload = Reload::start(running, origin)?;
-        Ok(App { cores, control, reload, reloadable, addrs, ends, ender })
+        Ok(App { cores, control, reload, reloadable, observed, addrs, ends, ender })
     }
 
     /// The addresses that it listens on since its start.
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
+    }
+
+    /// What can be known of it, from any thread.
+    pub fn observed(&self) -> Arc<Observed> {
+        Arc::clone(&self.observed)
     }
 
     /// A way to end it from another thread.
@@ -139,7 +166,8 @@ impl App {
     /// # Errors
     /// If the signals can't be listened to.
     pub fn run(self) -> io::Result<End> {
-        let watcher = signals::watch(&self.ender, self.reloadable.then(|| self.reloader()))?;
+        let reloader = self.reloadable.then(|| self.reloader());
+        let watcher = signals::watch(&self.ender, &self.observed, reloader)?;
         let end = self.ends.recv().unwrap_or(End::Asked);
         log::info!("ending: {end}");
         self.drain();
@@ -149,7 +177,7 @@ impl App {
 
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
-        let App { cores, control, reload, .. } = self;
+        let App { cores, control, reload, observed, .. } = self;
         let running = reload.stop();
         let timeout_shutdown = running.as_ref().map_or(STOP_GRACE, |running| running.config.timeout_shutdown);
         let (told, heard) = bounded(cores.handles().len());
@@ -167,12 +195,13 @@ impl App {
         if let Err(error) = cores.join() {
             log::error!("a core did not end: {error}");
         }
+        observed.stop();
     }
 }
 
-fn new_world(config: &Config) -> World {
+fn new_world(config: &Config, engines: Vec<EngineSetup>) -> World {
     World::new(WorldSetup {
-        engines: reload::engine_setups(config),
+        engines,
         file_routes: config.file_routes.clone(),
         match_domains: config.match_domains.clone(),
         recreate_wait: config.recreate_wait,

@@ -11,9 +11,9 @@
 use super::engines::{self, Engines};
 use super::listeners::Listeners;
 use super::watch::{Bell, Watch};
-use super::{StartError, now};
+use super::{End, Observed, StartError, now};
 use crate::config::{self, Attempt, Config, FileChoice, Loaded, Sources};
-use crate::control::{self, EngineSetup, Mailbox};
+use crate::control::{self, Mailbox};
 use crate::error::{Place, Problem};
 use crate::limits::{
     RELOAD_DEBOUNCE, RELOAD_DEBOUNCE_MOST, RELOAD_PATIENCE, RELOAD_QUEUE, RELOAD_TIMEOUT, RELOAD_TRIES,
@@ -149,6 +149,8 @@ pub(super) struct Running {
     pub cores: Vec<CoreHandle>,
     pub mailbox: Mailbox,
     pub shared: Arc<Shared>,
+    pub ender: Sender<End>,
+    pub observed: Arc<Observed>,
 }
 
 /// The thread that reloads.
@@ -334,10 +336,23 @@ impl Running {
             warnings.push(Problem::new(Place::Default, message));
         }
         let stopped = self.engines.stop_others(&config.engines);
-        if !self.mailbox.configure(change(&config, stopped.moved), RELOAD_PATIENCE) {
+        if let Err(error) = self.observed.configure(&config) {
+            let message = format!("the access log can't be started: {error}");
+            warnings.push(Problem::new(Place::Default, message));
+        }
+        let change = control::Change {
+            engines: self.engines.plan(&config.engines),
+            restarted: stopped.moved,
+            file_routes: config.file_routes.clone(),
+            match_domains: config.match_domains.clone(),
+            recreate_wait: config.recreate_wait,
+        };
+        if !self.mailbox.configure(change, RELOAD_PATIENCE) {
             log::error!("control is too busy: the new routes come late");
         }
-        let engines_started = self.engines.start_missing(&config.engines).unwrap_or_else(|error| {
+        let (mailbox, ender, observed) = (&self.mailbox, &self.ender, &self.observed);
+        let started = self.engines.start_missing(&config.engines, mailbox, ender, observed);
+        let engines_started = started.unwrap_or_else(|error| {
             let message = format!("an engine's threads can't be started: {error}");
             warnings.push(Problem::new(Place::Default, message));
             Vec::new()
@@ -365,22 +380,4 @@ impl Running {
             warnings,
         })
     }
-}
-
-fn change(config: &Config, restarted: Vec<Arc<str>>) -> control::Change {
-    control::Change {
-        engines: engine_setups(config),
-        restarted,
-        file_routes: config.file_routes.clone(),
-        match_domains: config.match_domains.clone(),
-        recreate_wait: config.recreate_wait,
-    }
-}
-
-/// What control has to know of the engines.
-pub(super) fn engine_setups(config: &Config) -> Vec<EngineSetup> {
-    let engines = config.engines.iter();
-    engines
-        .map(|engine| EngineSetup { name: engine.name.as_str().into(), explicit_only: engine.explicit_only })
-        .collect()
 }

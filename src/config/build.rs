@@ -5,7 +5,7 @@ use super::leaf::{self, LeafValue};
 use super::load::Sources;
 use super::names::Name;
 use super::schema::Leaf;
-use super::types::{Config, EngineConfig, ListenAddr, OnStaleSocket};
+use super::types::{AccessLog, AccessLogFormat, Config, EngineConfig, ListenAddr, OnStaleSocket};
 use crate::error::{Place, Problem};
 use crate::limits;
 use crate::route::{Scheme, Settings};
@@ -36,6 +36,7 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
     let config = Config {
         http_addr,
         http_addr_is_default: addresses.is_none_or(|list| list.place == Place::Default),
+        access_log: access_log(entrypoint.section("access_log")),
         workers: match root.leaf("workers") {
             Some(LeafValue::Integer(workers)) => usize::try_from(*workers).ok(),
             _ => None,
@@ -46,6 +47,11 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
         engines: engines(root, problems, &mut warnings),
         file_routes: Vec::new(),
     };
+    let said = entrypoint.section("access_log").get("format").filter(|said| said.place != Place::Default);
+    if let Some(said) = said.filter(|_| config.access_log.is_none()) {
+        let message = "there is no access log to have a format: say its `path`, or `stdout: true`";
+        warnings.push(Problem::new(said.place.clone(), message));
+    }
     (config, warnings)
 }
 
@@ -72,6 +78,21 @@ pub(super) fn override_http_addr(config: &mut Config, sources: &Sources, problem
             Err((message, hint)) => problems.push(Problem { hint, ..Problem::new(place.clone(), message) }),
         }
     }
+}
+
+/// Without a place to write to there is none.
+fn access_log(section: &Section) -> Option<AccessLog> {
+    let word = |name| match section.leaf(name) {
+        Some(LeafValue::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (path, stdout) = (word("path").map(Into::into), word("stdout") == Some("true"));
+    let format = match word("format") {
+        Some("common") => AccessLogFormat::Common,
+        Some("json") => AccessLogFormat::Json,
+        _ => AccessLogFormat::Combined,
+    };
+    (path.is_some() || stdout).then_some(AccessLog { path, stdout, format })
 }
 
 /// The files under `providers.include`, as written.

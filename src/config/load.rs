@@ -142,6 +142,9 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<PathBuf>, Vec<Problem>) {
         _ => Default::default(),
     };
     let (mut config, mut warnings) = build::main(&root, &mut decoder.problems);
+    if let Some(log) = config.access_log.as_mut().and_then(|log| log.path.as_mut()) {
+        *log = path.and_then(Path::parent).unwrap_or(Path::new("")).join(&*log);
+    }
     build::override_http_addr(&mut config, sources, &mut decoder.problems);
     let includes = build::includes(&root);
     let directory = path.and_then(Path::parent).unwrap_or(Path::new(""));

@@ -23,4 +23,4 @@ pub mod schema;
 
 pub use example::example;
 pub use load::{Attempt, Check, FileChoice, Loaded, Sources, attempt, check, load};
-pub use types::{Config, EngineConfig, ListenAddr, OnStaleSocket};
+pub use types::{AccessLog, AccessLogFormat, Config, EngineConfig, ListenAddr, OnStaleSocket};

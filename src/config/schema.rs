@@ -150,7 +150,40 @@ static ENTRYPOINT: &[Key] = &[
     not_yet("inbound_mtls_profile"),
     not_yet("rules"),
     not_yet("middlewares"),
-    not_yet("access_log"),
+    Key {
+        meaning: "A line for each request, to a file, to standard output, or both. Without either there is none.",
+        ..key("access_log", Kind::Section(ACCESS_LOG))
+    },
+];
+
+static ACCESS_LOG: &[Key] = &[
+    Key {
+        default_words: "none",
+        unit: "file, relative to this file",
+        meaning: "Appended to, and opened anew on SIGUSR1 and SIGHUP: rename it first, then send the signal.",
+        example: "access.log",
+        ..key("path", Kind::Leaf(Leaf::File))
+    },
+    Key {
+        default: "false",
+        unit: "true or false",
+        meaning: "Write the lines to standard output.",
+        example: "true",
+        ..key("stdout", Kind::Leaf(Leaf::Word(&["true", "false"])))
+    },
+    Key {
+        default: "combined",
+        unit: "common, combined or json",
+        meaning: "How a line looks. `common` is the host, then the common log format; `combined` adds \
+                  referer and user agent; `json` is one object a line. Times are UTC.",
+        example: "combined",
+        ..key("format", Kind::Leaf(Leaf::Word(&["common", "combined", "json"])))
+    },
+    not_yet("retention"),
+    not_yet("keep"),
+    not_yet("rotate_interval"),
+    not_yet("filters"),
+    not_yet("fields"),
 ];
 
 static PROVIDERS: &[Key] = &[

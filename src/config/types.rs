@@ -3,6 +3,7 @@
 use crate::error::Place;
 use crate::route;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One configuration, all files and the environment taken together.
@@ -12,6 +13,8 @@ pub struct Config {
     pub http_addr: Vec<ListenAddr>,
     /// Nobody said `http_addr`: the default stands, and 8080 may take its place without the right to 80.
     pub http_addr_is_default: bool,
+    /// `entrypoint.access_log`; none if it names no place to write to.
+    pub access_log: Option<AccessLog>,
     /// `workers`: threads of the data plane, 1 to `limits::WORKERS`; none means one per core.
     pub workers: Option<usize>,
     /// `match_domains`, as written but trimmed: a leading dot is optional and case says nothing.
@@ -25,6 +28,26 @@ pub struct Config {
     /// The routes of the files under `providers.include`, in their order. `host` and `port` are always
     /// there, their defaults filled in; each alias is there once, compared without case.
     pub file_routes: Vec<route::Settings>,
+}
+
+/// `entrypoint.access_log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// A file, below the directory of the configuration if it was relative.
+    pub path: Option<PathBuf>,
+    /// Standard output.
+    pub stdout: bool,
+    /// How a line looks.
+    pub format: AccessLogFormat,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    Common,
+    #[default]
+    Combined,
+    Json,
 }
 
 /// One Docker Engine: an entry of `providers.docker`.

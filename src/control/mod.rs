@@ -122,6 +122,7 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
         changed |= !configured.is_empty();
         if changed {
             publisher.publish(world.snapshot(now()));
+            world.published();
         }
         if changed || !told {
             told = announce();

@@ -3,7 +3,7 @@
 
 use super::merge::{self, Candidate, Origin};
 use crate::docker::discovery::{self, Context, Discovery, Reach};
-use crate::docker::{Container, EngineState, Report, RunState};
+use crate::docker::{Backlog, Container, EngineState, Mark, Report, RunState};
 use crate::error::Problem;
 use crate::route::{self, Table};
 use crate::snapshot::{Endpoint, EndpointKey, EndpointRegistry, Route, Run, Snapshot, Target, Unknown};
@@ -29,6 +29,8 @@ pub struct WorldSetup {
 pub struct EngineSetup {
     pub name: Arc<str>,
     pub explicit_only: bool,
+    /// Its events that are on their way.
+    pub backlog: Arc<Backlog>,
 }
 
 /// Another configuration for a world that lives on.
@@ -52,11 +54,14 @@ pub struct World {
     lives: HashMap<(Arc<str>, u16), u64>,
     problems: BTreeSet<Problem>,
     shown: BTreeMap<Arc<str>, String>,
+    /// Of deaths that are applied and not yet published.
+    marks: Vec<Mark>,
 }
 
 struct EngineView {
     name: Arc<str>,
     explicit_only: bool,
+    backlog: Arc<Backlog>,
     state: EngineState,
     reason: String,
     /// Its supervisor has reported at all.
@@ -85,6 +90,7 @@ impl World {
             lives: HashMap::new(),
             problems: BTreeSet::new(),
             shown: BTreeMap::new(),
+            marks: Vec::new(),
         }
     }
 
@@ -97,9 +103,10 @@ impl World {
             Report::State { state, reason, .. } => engine.enter(state, reason),
             Report::Synced { containers, .. } => engine.sync(containers, own_id.as_deref()),
             Report::Changed { container, .. } => engine.change(*container, own_id.as_deref()),
-            Report::Died { id, at, .. } => match engine.died(&id, at, own_id.as_deref()) {
+            Report::Died { id, at, mark, .. } => match engine.died(&id, at, own_id.as_deref()) {
                 Some(key) => {
                     self.setup.endpoints.close(&key, "die");
+                    self.marks.push(mark);
                     true
                 }
                 None => false,
@@ -121,7 +128,7 @@ impl World {
         self.engines = engines
             .iter()
             .map(|setup| match known.remove(&setup.name) {
-                Some(view) => view.with_explicit_only(setup.explicit_only, own_id.as_deref()),
+                Some(view) => view.reconfigured(setup, own_id.as_deref()),
                 None => EngineView::new(setup),
             })
             .collect();
@@ -163,6 +170,7 @@ impl World {
         self.endpoints = endpoints;
         self.say_problems(problems);
         self.say_routes(&routes);
+        let aliases = routes.keys().cloned().collect();
         let routes = routes.into_values().map(|(candidate, target)| {
             let alias = candidate.alias;
             (alias.to_string(), Arc::new(Route { alias, target }))
@@ -170,12 +178,19 @@ impl World {
         Snapshot {
             generation: self.generation,
             table: Table::build(&self.setup.match_domains, routes),
+            aliases,
+            problems: self.problems.len(),
             unknown: self.unknown(),
             open,
             open_keys,
             held,
             recreate_wait: self.setup.recreate_wait,
         }
+    }
+
+    /// The last snapshot is published: whoever waited for its deaths may go on.
+    pub fn published(&mut self) {
+        self.marks.clear();
     }
 
     /// The problems that stand.
@@ -216,7 +231,9 @@ impl World {
         let refuse =
             |status: u16, reason: String| Resolved::without(Target::Refuse { status, reason: reason.into() });
         let endpoint = match (&candidate.target, &candidate.key) {
-            (discovery::Target::Address { host, port }, Some(key)) => self.endpoint(key, host, *port, now),
+            (discovery::Target::Address { host, port }, Some(key)) => {
+                self.endpoint(key, host, *port, engine.map(|engine| &engine.backlog), now)
+            }
             _ => None,
         };
         match engine.map(|engine| (&engine.state, engine)) {
@@ -245,13 +262,20 @@ impl World {
         }
     }
 
-    fn endpoint(&self, key: &EndpointKey, host: &str, port: u16, now: Instant) -> Option<Endpoint> {
+    fn endpoint(
+        &self,
+        key: &EndpointKey,
+        host: &str,
+        port: u16,
+        backlog: Option<&Arc<Backlog>>,
+        now: Instant,
+    ) -> Option<Endpoint> {
         let known = self.endpoints.get(key);
         let seen = known.map_or(now, |endpoint| endpoint.seen);
         // Err: the same run was closed before and its last requests are still out. Not to be had again.
         let entry = self.setup.endpoints.entry(key, || Ok::<Run, Infallible>(Run { seen })).ok()?;
         let addr = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        Some(Endpoint { entry, host: host.into(), port, addr, seen })
+        Some(Endpoint { entry, host: host.into(), port, addr, seen, backlog: backlog.cloned() })
     }
 
     fn close_unused(&self, used: &HashMap<EndpointKey, Endpoint>) {
@@ -336,6 +360,7 @@ impl EngineView {
         EngineView {
             name: Arc::clone(&setup.name),
             explicit_only: setup.explicit_only,
+            backlog: Arc::clone(&setup.backlog),
             state: EngineState::Connecting,
             reason: "not reached yet".into(),
             heard: false,
@@ -345,9 +370,10 @@ impl EngineView {
         }
     }
 
-    fn with_explicit_only(mut self, explicit_only: bool, own_id: Option<&str>) -> EngineView {
-        if self.explicit_only != explicit_only {
-            self.explicit_only = explicit_only;
+    fn reconfigured(mut self, setup: &EngineSetup, own_id: Option<&str>) -> EngineView {
+        self.backlog = Arc::clone(&setup.backlog);
+        if self.explicit_only != setup.explicit_only {
+            self.explicit_only = setup.explicit_only;
             let mut seen = std::mem::take(&mut self.containers);
             for seen in seen.values_mut() {
                 seen.discovery = self.discover(&seen.container, own_id);

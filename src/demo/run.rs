@@ -94,6 +94,7 @@ fn config(engine: &DemoEngine, addr: SocketAddr) -> Config {
         place: Place::Default,
     };
     Config {
+        access_log: None,
         http_addr: vec![ListenAddr { addr, dual_stack: false, place: Place::Default }],
         http_addr_is_default: false,
         workers: None,

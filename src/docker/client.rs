@@ -1,12 +1,14 @@
 //! One client: a pool of connections to one engine, and plain GETs over it. It knows neither Docker's
 //! paths (`api`) nor its JSON (`json`).
 
+use super::backlog::Backlog;
 use super::transport::{NoResolver, UnixConnector};
 use super::url::EngineUrl;
 use crate::limits;
 use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Response;
@@ -29,12 +31,12 @@ impl Client {
         Client::build(url, None)
     }
 
-    /// A client whose first connection is `stream`.
-    pub fn with_stream(url: &EngineUrl, stream: UnixStream) -> Self {
-        Client::build(url, Some(stream))
+    /// A client whose first connection is `stream`; `backlog` is told of what is read from it.
+    pub fn with_stream(url: &EngineUrl, stream: UnixStream, backlog: &Arc<Backlog>) -> Self {
+        Client::build(url, Some((stream, Arc::clone(backlog))))
     }
 
-    fn build(url: &EngineUrl, stream: Option<UnixStream>) -> Self {
+    fn build(url: &EngineUrl, stream: Option<(UnixStream, Arc<Backlog>)>) -> Self {
         let EngineUrl::Unix(path) = url;
         let config = Agent::config_builder()
             .http_status_as_error(false)

@@ -2,6 +2,7 @@
 //! module knows Docker's JSON.
 
 pub mod api;
+pub mod backlog;
 pub mod client;
 pub mod discovery;
 pub mod fake;
@@ -14,6 +15,7 @@ pub mod supervisor;
 mod transport;
 pub mod url;
 
+pub use backlog::{Backlog, Mark};
 pub use model::{Container, Network, Port, Protocol, RunState};
 pub use own::own_container_id;
 pub use report::{EngineState, Report};

@@ -1,5 +1,6 @@
 //! What a supervisor tells the control thread.
 
+use super::backlog::Mark;
 use super::model::Container;
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub enum Report {
     Changed { engine: Arc<str>, container: Box<Container> },
     /// A container's run ended (`die`); `at` is the event's time in nanoseconds since the Unix epoch: older
     /// than the run's StartedAt means an earlier run.
-    Died { engine: Arc<str>, id: String, at: i64 },
+    /// `mark` is dropped when this is published: see [`Backlog`](super::Backlog).
+    Died { engine: Arc<str>, id: String, at: i64, mark: Mark },
     /// A container was removed (`destroy`).
     Destroyed { engine: Arc<str>, id: String },
     /// The socket is stale and `on_stale_socket: exit` was asked for: the program should end, so that

@@ -19,6 +19,7 @@ mod machine;
 mod shell;
 mod stream;
 
+use super::backlog::Backlog;
 use super::client::Client;
 use super::report::Report;
 use super::socket::watch::Stopper;
@@ -100,7 +101,7 @@ impl Default for Timings {
 }
 
 /// One engine to watch.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SupervisorConfig {
     /// The name of its entry in `providers.docker`.
     pub name: Arc<str>,
@@ -110,13 +111,15 @@ pub struct SupervisorConfig {
     pub on_stale_socket: OnStaleSocket,
     /// Times, [`Timings::default`] outside of tests.
     pub timings: Timings,
+    /// Where others see whether its events have had their effect.
+    pub backlog: Arc<Backlog>,
 }
 
 impl SupervisorConfig {
     /// The engine `name` at `url`, everything else as by default.
     pub fn new(name: impl Into<Arc<str>>, url: EngineUrl) -> Self {
         let (on_stale_socket, timings) = (OnStaleSocket::default(), Timings::default());
-        SupervisorConfig { name: name.into(), url, on_stale_socket, timings }
+        SupervisorConfig { name: name.into(), url, on_stale_socket, timings, backlog: Backlog::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! ureq over a Unix socket: a small `Connector` and `Transport`. The traits live in `ureq::unversioned`,
 //! outside semver: Cargo.toml pins `~3.5.2`.
 
+use super::backlog::{self, Backlog, Mark};
 use super::socket;
 use crate::util::Locked;
 use std::io::{self, Read, Write};
@@ -35,8 +36,20 @@ impl Resolver for NoResolver {
 #[derive(Debug)]
 pub(super) struct UnixConnector {
     path: PathBuf,
+    /// Where it is told that something was read: the event stream's alone.
+    backlog: Option<Told>,
     /// A stream already connected, used before any is opened.
     first: FirstStream,
+}
+
+/// The backlog that a transport tells of its reads.
+#[derive(Clone)]
+struct Told(Arc<Backlog>);
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 struct FirstStream(Locked<Option<UnixStream>>);
@@ -48,8 +61,9 @@ impl std::fmt::Debug for FirstStream {
 }
 
 impl UnixConnector {
-    pub(super) fn new(path: PathBuf, first: Option<UnixStream>) -> Self {
-        UnixConnector { path, first: FirstStream(Locked::new(first)) }
+    pub(super) fn new(path: PathBuf, first: Option<(UnixStream, Arc<Backlog>)>) -> Self {
+        let (first, backlog) = first.map(|(stream, backlog)| (stream, Told(backlog))).unzip();
+        UnixConnector { path, backlog, first: FirstStream(Locked::new(first)) }
     }
 }
 
@@ -66,7 +80,15 @@ impl Connector for UnixConnector {
         (details.register_shutdown)(handle)?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(UnixTransport { stream, buffers, read_timeout: None, write_timeout: None }))
+        let backlog = self.backlog.clone();
+        Ok(Some(UnixTransport {
+            stream,
+            buffers,
+            backlog,
+            mark: None,
+            read_timeout: None,
+            write_timeout: None,
+        }))
     }
 }
 
@@ -86,6 +108,9 @@ impl ShutdownHandle for Stream {
 pub(super) struct UnixTransport {
     stream: Arc<Stream>,
     buffers: LazyBuffers,
+    backlog: Option<Told>,
+    /// What was read last is being worked on.
+    mark: Option<Mark>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
 }
@@ -110,6 +135,14 @@ impl Transport for UnixTransport {
         if wanted != self.read_timeout {
             self.stream.0.set_read_timeout(wanted)?;
             self.read_timeout = wanted;
+        }
+        if let Some(Told(backlog)) = &self.backlog {
+            // All that was read before is handed on by now.
+            self.mark = None;
+            if self.read_timeout.is_none() {
+                backlog::wait_readable(&self.stream.0)?;
+            }
+            self.mark = Some(backlog.mark());
         }
         let input = self.buffers.input_append_buf();
         let amount = loop {

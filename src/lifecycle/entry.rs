@@ -9,6 +9,7 @@ use super::machine::{self, Action, Event, Refused, State};
 use super::registry::Registry;
 use super::sync::{self, Handle};
 use super::throttle::Throttle;
+use super::transitions;
 use crate::limits;
 use crate::util::Locked;
 
@@ -343,6 +344,7 @@ impl<K: Key, T> Entry<K, T> {
 
     fn log_transition(&self, old: State, new: State, cause: &str) {
         if old != new {
+            transitions::count(new);
             log::debug!("{self}: {old} -> {new} ({cause})");
         }
     }

@@ -35,6 +35,7 @@ pub mod registry;
 pub mod slot;
 mod sync;
 mod throttle;
+mod transitions;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -44,3 +45,4 @@ pub use machine::{Action, Event, Refused, State};
 pub use per_core::CoreLeases;
 pub use registry::{AcquireError, Registry};
 pub use slot::{SlotAction, SlotEvent, SlotState};
+pub use transitions::transitions;

@@ -1,29 +1,43 @@
-//! Counters. What happens per request is counted in plain core-local integers; what is rare, here.
+//! What the program counts, and its text for Prometheus.
+//!
+//! Each core counts in blocks of its own ([`CoreMetrics`], [`RouteTally`]): a load and a store for each
+//! count, no lock and no line of memory that two cores write. Whoever reads sums over the cores; sums are
+//! right to within what happens meanwhile.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod core;
+mod counter;
+mod render;
+mod routes;
+mod tally;
 
-/// A counter that only grows, for what is rare: it is shared between cores.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub use self::core::{CoreMetrics, UpstreamError};
+pub use counter::Counter;
+pub use render::{EngineRow, Process, render};
+pub use routes::{BUCKETS, CLASSES, RouteTally, Routes};
+pub use tally::Tally;
 
-impl Counter {
-    /// A counter at zero.
-    pub const fn new() -> Self {
-        Counter(AtomicU64::new(0))
-    }
+use std::sync::Arc;
 
-    /// Adds one and returns the new count.
-    pub fn add(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// The count.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// The blocks of all cores.
+pub struct Metrics {
+    cores: Vec<Arc<CoreMetrics>>,
+    /// Counts by route.
+    pub routes: Routes,
 }
 
-/// Connections answered 503 and closed because `limits::CONNECTIONS` was reached.
-pub static CONNECTIONS_REFUSED: Counter = Counter::new();
-/// Requests answered 503 because a gate was full.
-pub static GATE_FULL: Counter = Counter::new();
+impl Metrics {
+    /// Blocks for so many cores.
+    pub fn new(cores: usize) -> Arc<Metrics> {
+        Arc::new(Metrics { cores: (0..cores).map(|_| Arc::default()).collect(), routes: Routes::new(cores) })
+    }
+
+    /// The block of core number `core`; one that nobody reads if there is no such core.
+    pub fn core(&self, core: usize) -> Arc<CoreMetrics> {
+        self.cores.get(core).cloned().unwrap_or_default()
+    }
+
+    /// The sum of one count over all cores.
+    pub fn sum(&self, count: impl Fn(&CoreMetrics) -> u64) -> u64 {
+        self.cores.iter().map(|core| count(core)).fold(0, u64::wrapping_add)
+    }
+}

@@ -3,6 +3,7 @@
 use super::connection::Client;
 use crate::http::{self, Answer};
 use crate::limits::BODY_TIMEOUT;
+use crate::metrics::UpstreamError;
 use crate::runtime;
 use std::borrow::Cow;
 use std::io;
@@ -13,12 +14,19 @@ pub(super) struct Own {
     pub status: u16,
     pub reason: Cow<'static, str>,
     pub retry_after: Option<u32>,
+    /// How the upstream failed, if that is why.
+    pub upstream_error: Option<UpstreamError>,
 }
 
 impl Own {
     pub fn new(status: u16, reason: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = (status == 503).then_some(5);
-        Own { status, reason: reason.into(), retry_after }
+        Own { status, reason: reason.into(), retry_after, upstream_error: None }
+    }
+
+    /// Because the upstream failed.
+    pub fn failed(kind: UpstreamError, status: u16, reason: impl Into<Cow<'static, str>>) -> Self {
+        Own { upstream_error: Some(kind), ..Own::new(status, reason) }
     }
 }
 
@@ -31,6 +39,9 @@ pub(super) fn send(
     head_only: bool,
     keep_alive: bool,
 ) -> io::Result<()> {
+    if let Some(kind) = own.upstream_error {
+        client.record.upstream_failed(&client.core, kind);
+    }
     let mut out = client.core.buffer();
     let answer = Answer {
         status: own.status,
@@ -42,6 +53,10 @@ pub(super) fn send(
     };
     http::write_answer(&mut out, accept, &answer);
     let sent = client.stream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
+    if sent.is_ok() {
+        let head = out.windows(4).position(|end| end == b"\r\n\r\n").map_or(out.len(), |at| at + 4);
+        client.record.own_answer(own.status, out.len(), out.len() - head);
+    }
     client.core.recycle(out);
     sent
 }

@@ -11,9 +11,9 @@ use super::Admitted;
 use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
+use super::record::{Asked, Record};
 use crate::http;
 use crate::limits::{HEADER_TIMEOUT, IDLE_TIMEOUT, LISTENER_LINGER, REQUEST_HEAD_BYTES};
-use crate::metrics::CONNECTIONS_REFUSED;
 use crate::net::{BoundListener, Listener, Stream};
 use crate::runtime::{self, Abort, Wake};
 use std::io;
@@ -60,14 +60,18 @@ fn accept_until(
 }
 
 fn admit(core: &Rc<Core>, stream: Stream, peer: SocketAddr) {
+    core.metrics.accepted.add(1);
     let Some(admitted) = core.shared.admit() else {
-        let refused = CONNECTIONS_REFUSED.add();
+        core.metrics.refused.add(1);
+        let refused = core.metrics.refused.get();
         if refused.is_power_of_two() {
-            log::warn!("too many connections: {refused} refused so far with 503");
+            log::warn!("too many connections: this core refused {refused} so far with 503");
         }
         return refuse(core, stream);
     };
-    let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, admitted };
+    let admitted = Open::new(core, admitted);
+    let record = Record::default();
+    let client = Client { core: Rc::clone(core), stream: Rc::new(stream), peer, record, admitted };
     idle(client, Vec::new(), runtime::now() + HEADER_TIMEOUT);
 }
 
@@ -87,19 +91,40 @@ pub(super) struct Client {
     /// Shared with the coroutine that uploads the body.
     pub stream: Rc<Stream>,
     pub peer: SocketAddr,
-    admitted: Admitted,
+    /// The exchange that it is in.
+    pub record: Record,
+    admitted: Open,
+}
+
+/// A connection that counts as open until it is dropped.
+struct Open {
+    core: Rc<Core>,
+    _admitted: Admitted,
+}
+
+impl Open {
+    fn new(core: &Rc<Core>, admitted: Admitted) -> Open {
+        core.metrics.open.add(1);
+        Open { core: Rc::clone(core), _admitted: admitted }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.core.metrics.open.take(1);
+    }
 }
 
 /// Waits for (the rest of) a head, without a stack.
 fn idle(client: Client, partial: Vec<u8>, deadline: Instant) {
-    let Client { core, stream, peer, admitted } = client;
+    let Client { core, stream, peer, admitted, .. } = client;
     let Ok(stream) = Rc::try_unwrap(stream) else { return };
     stream.when_readable(Some(deadline), move |stream, wake| {
-        let client = Client { core, stream: Rc::new(stream), peer, admitted };
+        let client = Client { core, stream: Rc::new(stream), peer, record: Record::default(), admitted };
         match wake {
             Wake::Ready => receive(client, partial, deadline),
-            Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, _| {
-                answer_and_close(client, &Own::new(408, "the request's head took too long"));
+            Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, head| {
+                answer_and_close(client, &head, &Own::new(408, "the request's head took too long"));
             }),
             Wake::TimedOut | Wake::Stopped => {}
         }
@@ -136,7 +161,7 @@ fn work(client: Client, head: Vec<u8>, f: impl FnOnce(Client, Vec<u8>) + 'static
     });
     if spawned.is_err() {
         // The closure, and with it the connection, is gone: memory or the coroutine limit is exhausted.
-        CONNECTIONS_REFUSED.add();
+        core.metrics.refused.add(1);
         log::warn!("no stack for a connection: it was closed");
     }
 }
@@ -163,9 +188,11 @@ fn serve(client: Client, mut head: Vec<u8>) {
 }
 
 /// Writes an answer of our own and closes.
-fn answer_and_close(client: Client, own: &Own) {
+fn answer_and_close(client: Client, head: &[u8], own: &Own) {
     let id = client.core.request_id();
+    client.record.begin(head.len());
     answer::send(&client, None, own, id.as_str(), false, false).ok();
+    client.record.end(&client.core, client.peer.ip(), &Asked::of_refused(head), &id);
     close(client, Vec::new());
 }
 

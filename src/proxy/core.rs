@@ -2,9 +2,11 @@
 //! here is `Rc`, `Cell` and `RefCell`, and no borrow lives across a wait.
 
 use super::{ListenerId, Shared};
+use crate::access_log::Queue;
 use crate::gate::{Gates, Passed};
 use crate::lifecycle::{CoreLeases, Refused};
 use crate::limits::BUFFERS_KEPT;
+use crate::metrics::{CoreMetrics, RouteTally};
 use crate::runtime::{self, Abort};
 use crate::snapshot::{CoreView, Endpoint, EndpointKey, Run, Snapshot};
 use crate::upstream::Upstreams;
@@ -21,6 +23,15 @@ use std::time::Instant;
 pub(super) struct Core {
     pub shared: Arc<Shared>,
     pub upstreams: Upstreams,
+    /// What this core counts.
+    pub metrics: Arc<CoreMetrics>,
+    /// This core's queue to the access log, and the version of the setup that it is of.
+    access_log: RefCell<Option<Queue>>,
+    access_log_version: Cell<u64>,
+    /// The routes that were asked for since the last snapshot.
+    routes: RefCell<HashMap<Arc<str>, Rc<CountedRoute>>>,
+    /// Dropped lines of the access log that were said.
+    drops_said: Cell<u64>,
     gates: Gates,
     view: RefCell<CoreView>,
     leases: RefCell<CoreLeases<EndpointKey, Run>>,
@@ -32,15 +43,26 @@ pub(super) struct Core {
     /// The listeners.
     accepting: RefCell<HashMap<ListenerId, Accepting>>,
     requests: Cell<u64>,
+    index: usize,
     id_prefix: u32,
 }
 
 impl Core {
-    pub fn new(shared: Arc<Shared>, id_prefix: u32) -> Rc<Core> {
+    pub fn new(shared: Arc<Shared>, index: usize) -> Rc<Core> {
         let view = CoreView::new(Arc::clone(&shared.publisher));
+        let id_prefix = shared.seed ^ ((index as u32) << 24);
+        let observers = &shared.observers;
+        let metrics = observers.metrics.core(index);
+        let access_log_version = Cell::new(observers.access_log.version());
+        let access_log = RefCell::new(observers.access_log.queue());
         Rc::new(Core {
             shared,
             upstreams: Upstreams::default(),
+            metrics,
+            access_log,
+            access_log_version,
+            routes: RefCell::default(),
+            drops_said: Cell::new(0),
             gates: Gates::default(),
             view: RefCell::new(view),
             leases: RefCell::new(CoreLeases::new()),
@@ -50,6 +72,7 @@ impl Core {
             draining: Cell::new(false),
             accepting: RefCell::default(),
             requests: Cell::new(0),
+            index,
             id_prefix,
         })
     }
@@ -67,6 +90,7 @@ impl Core {
         self.upstreams.keep_only(open, usable);
         let ended = |key: &EndpointKey| !snapshot.open_keys.contains(key);
         self.leases.borrow_mut().drain_where(runtime::now(), ended);
+        self.routes.borrow_mut().clear();
         self.gates.open_all();
     }
 
@@ -75,6 +99,37 @@ impl Core {
         let now = runtime::now();
         self.leases.borrow_mut().tick(now);
         self.upstreams.sweep(now);
+        self.metrics.coroutines.set(runtime::coroutines() as u64);
+        self.metrics.upstream_idle.set(self.upstreams.idle() as u64);
+        self.with_access_log(|_| ());
+        let dropped = self.metrics.access_lines_dropped.get();
+        let unsaid = dropped - self.drops_said.replace(dropped);
+        if unsaid > 0 {
+            log::warn!("access log: {unsaid} lines dropped, its writer is too slow or blocked");
+        }
+    }
+
+    /// Where the requests of `alias` are counted.
+    pub fn counted_route(&self, alias: &Arc<str>) -> Rc<CountedRoute> {
+        if let Some(route) = self.routes.borrow().get(alias) {
+            return Rc::clone(route);
+        }
+        let tally = self.shared.observers.metrics.routes.of(alias, self.index);
+        let tally = tally.unwrap_or_else(|| Arc::clone(&self.metrics.unrouted));
+        let route = Rc::new(CountedRoute { alias: Arc::clone(alias), tally });
+        self.routes.borrow_mut().insert(Arc::clone(alias), Rc::clone(&route));
+        route
+    }
+
+    /// Runs `f` with this core's queue to the access log, if that is on. `f` must not wait.
+    pub fn with_access_log<R>(&self, f: impl FnOnce(&Queue) -> R) -> Option<R> {
+        let log = &self.shared.observers.access_log;
+        let version = log.version();
+        if self.access_log_version.replace(version) != version {
+            let queue = log.queue();
+            *self.access_log.borrow_mut() = queue;
+        }
+        self.access_log.borrow().as_ref().map(f)
     }
 
     /// Counts a request in at `endpoint`, until the guard is dropped.
@@ -85,7 +140,10 @@ impl Core {
 
     /// Waits at the gate of `service`.
     pub fn wait(&self, service: &Arc<str>, deadline: Instant) -> io::Result<Passed> {
-        self.gates.wait(service, deadline)
+        self.metrics.gate_waiting.add(1);
+        let passed = self.gates.wait(service, deadline);
+        self.metrics.gate_waiting.take(1);
+        passed
     }
 
     /// A request id, unique in this process: 16 hex digits.
@@ -181,6 +239,13 @@ struct Accepting {
     abort: Abort,
     /// Who waits for it to be closed.
     told: Option<Sender<()>>,
+}
+
+/// A route by its name, and where its requests are counted. Of this core alone, so that a request changes no
+/// count that another core changes.
+pub(super) struct CountedRoute {
+    pub alias: Arc<str>,
+    pub tally: Arc<RouteTally>,
 }
 
 /// A request in flight at an endpoint.

@@ -62,6 +62,9 @@ impl Sender<'_> {
         let tail: &[u8] = if self.chunked { CHUNK_END } else { b"" };
         let deadline = runtime::now() + BODY_TIMEOUT;
         let sent = self.client.stream.write_all_vectored(&[&self.out, data, tail], Some(deadline));
+        if sent.is_ok() {
+            self.client.record.sent(self.out.len() + data.len() + tail.len(), data.len());
+        }
         self.out.clear();
         sent.map_err(|_| End::ClientGone)
     }
@@ -72,6 +75,9 @@ impl Sender<'_> {
             return Ok(());
         }
         let sent = self.client.stream.write_all(&self.out, Some(runtime::now() + BODY_TIMEOUT));
+        if sent.is_ok() {
+            self.client.record.sent(self.out.len(), 0);
+        }
         self.out.clear();
         sent.map_err(|_| End::ClientGone)
     }

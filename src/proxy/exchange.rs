@@ -5,11 +5,13 @@ use super::connection::Client;
 use super::core::RequestId;
 use super::download::{self, End};
 use super::reach::{self, Reached, Unreached};
+use super::record::Asked;
 use super::upload::{State, Upload};
 use crate::http::{self, Body, Forward, Request, Response, ResponseFraming};
 use crate::limits::{
     BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES, RESPONSE_HEADER_TIMEOUT,
 };
+use crate::metrics::UpstreamError;
 use crate::net::Stream;
 use crate::runtime;
 use std::io;
@@ -38,30 +40,43 @@ pub(super) fn run(client: &Client, buffer: &mut Vec<u8>) -> After {
 
 fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
     let id = client.core.request_id();
-    let request = match http::parse_request(bytes) {
-        Ok(Some(request)) => request,
-        Ok(None) => return (refuse(client, &id, 431, "the request's head is too large"), Vec::new()),
-        Err(reject) => return (refuse(client, &id, reject.status, reject.reason), Vec::new()),
+    let (request, after) = match http::parse_request(bytes) {
+        Ok(Some(request)) => {
+            client.record.begin(request.head_len);
+            let after = serve(client, bytes, &request, &id);
+            (Asked::of(&request), after)
+        }
+        Ok(None) => refuse(client, bytes, &id, 431, "the request's head is too large"),
+        Err(reject) => refuse(client, bytes, &id, reject.status, reject.reason),
     };
+    client.record.end(&client.core, client.peer.ip(), &request, &id);
+    after
+}
+
+fn serve(client: &Client, bytes: &[u8], request: &Request<'_>, id: &RequestId) -> (After, Vec<u8>) {
     let rest = &bytes[request.head_len..];
-    if let Some(own) = not_served(client, &request) {
-        return (answer_and_close(client, &request, &own, &id), Vec::new());
+    if let Some(own) = not_served(client, request) {
+        return (answer_and_close(client, request, &own, id), Vec::new());
     }
     let arrived = runtime::now();
     let mut retried = false;
     loop {
-        let reached = match reach::reach(&client.core, request.host, arrived) {
+        let reached = match reach::reach(&client.core, &client.record, request.host, arrived) {
             Ok(reached) => reached,
-            Err(Unreached::Answer(own)) => return own_answer(client, &request, rest, &own, &id),
+            Err(Unreached::Answer(own)) => return own_answer(client, request, rest, &own, id),
             Err(Unreached::Stopped) => return (After::Close, Vec::new()),
         };
-        match forward(client, &request, rest, reached, &id) {
+        match forward(client, request, rest, reached, id) {
             Outcome::Done(after, rest) => return (after, rest),
-            Outcome::Own(own) => return own_answer(client, &request, rest, &own, &id),
+            Outcome::Own(own) => return own_answer(client, request, rest, &own, id),
             Outcome::NothingHeard if !retried => retried = true,
             Outcome::NothingHeard => {
-                let own = Own::new(502, "the connection was closed before an answer, twice");
-                return own_answer(client, &request, rest, &own, &id);
+                let own = Own::failed(
+                    UpstreamError::Closed,
+                    502,
+                    "the connection was closed before an answer, twice",
+                );
+                return own_answer(client, request, rest, &own, id);
             }
         }
     }
@@ -94,11 +109,15 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     let sent = match send(client, request, rest, &upstream, id) {
         Ok(sent) => sent,
         Err(_) if repeatable => return Outcome::NothingHeard,
-        Err(error) => return Outcome::Own(Own::new(502, format!("the request could not be sent: {error}"))),
+        Err(error) => {
+            let reason = format!("the request could not be sent: {error}");
+            return Outcome::Own(Own::failed(UpstreamError::of(error.kind()), 502, reason));
+        }
     };
     let mut buffer = client.core.buffer();
     let answered = respond(client, request, &upstream, &sent, &mut buffer, repeatable);
     client.core.recycle(buffer);
+    client.record.body_received(sent.received(rest));
     let (end, keep_upstream, keep_client) = match answered {
         Ok(answered) => answered,
         Err(outcome) => {
@@ -132,6 +151,14 @@ enum Sent {
 }
 
 impl Sent {
+    /// Bytes of the body that came from the client; `rest` is what followed the head.
+    fn received(&self, rest: &[u8]) -> u64 {
+        match self {
+            Sent::Whole(next) => (rest.len() - next.len()) as u64,
+            Sent::Going(upload) => upload.received(),
+        }
+    }
+
     fn state(&self) -> State {
         match self {
             Sent::Whole(_) => State::Done,
@@ -244,7 +271,8 @@ fn respond(
 }
 
 fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
-    Err(Ok(Outcome::Own(Own::new(502, format!("the service's answer is not valid HTTP: {reason}")))))
+    let reason = format!("the service's answer is not valid HTTP: {reason}");
+    Err(Ok(Outcome::Own(Own::failed(UpstreamError::BadAnswer, 502, reason))))
 }
 
 fn receive_head(
@@ -258,22 +286,28 @@ fn receive_head(
     let read = upstream.read(&mut buffer[held..], Some(runtime::now() + RESPONSE_HEADER_TIMEOUT));
     buffer.truncate(held + *read.as_ref().unwrap_or(&0));
     let state = sent.state();
-    let own = |status, reason: String| Err(Ok(Outcome::Own(Own::new(status, reason))));
+    let own = |kind, status, reason: String| Err(Ok(Outcome::Own(Own::failed(kind, status, reason))));
     match read {
         Ok(1..) => Ok(()),
         _ if matches!(state, State::ClientBad(_) | State::ClientGone) => Err(Err(state)),
         Ok(0) | Err(_) if repeatable && held == 0 && !timed_out(&read) => Err(Ok(Outcome::NothingHeard)),
-        Ok(_) => own(502, "the service closed the connection before its answer was complete".into()),
+        Ok(_) => {
+            let reason = "the service closed the connection before its answer was complete";
+            own(UpstreamError::Closed, 502, reason.into())
+        }
         Err(error) if runtime::is_stopped(&error) => Err(Err(State::ClientGone)),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             // The clock of the answer starts when the request is whole.
             let progress = sent.progress().map(|at| runtime::now().saturating_duration_since(at));
             match progress {
                 Some(since) if since < BODY_TIMEOUT => Ok(()),
-                _ => own(504, "the service did not answer in time".into()),
+                _ => own(UpstreamError::TimedOut, 504, "the service did not answer in time".into()),
             }
         }
-        Err(error) => own(502, format!("the connection to the service broke: {error}")),
+        Err(error) => {
+            let kind = UpstreamError::of(error.kind());
+            own(kind, 502, format!("the connection to the service broke: {error}"))
+        }
     }
 }
 
@@ -296,7 +330,11 @@ fn pass_on(
         && framing != ResponseFraming::Close;
     let mut out = client.core.buffer();
     http::write_forward_response(&mut out, response, framing, keep_client, request.version);
+    client.record.answered(&client.core, response.status, response.field("content-type"));
     let end = download::transfer(client, upstream, response.body, framing, out, buffered);
+    if end == End::Cut {
+        client.record.upstream_failed(&client.core, UpstreamError::Cut);
+    }
     let keep_upstream = response.keep_alive && end == End::Complete { clean: true };
     (end, keep_upstream, keep_client)
 }
@@ -309,7 +347,11 @@ fn own_answer(
     own: &Own,
     id: &RequestId,
 ) -> (After, Vec<u8>) {
-    let next = match whole_body(request, rest) {
+    let whole = whole_body(request, rest);
+    if let Some(length) = whole {
+        client.record.body_received(length as u64);
+    }
+    let next = match whole {
         Some(length) if request.keep_alive && !client.core.draining() => &rest[length..],
         _ => return (answer_and_close(client, request, own, id), Vec::new()),
     };
@@ -345,8 +387,15 @@ fn whole_body(request: &Request<'_>, rest: &[u8]) -> Option<usize> {
     }
 }
 
-fn refuse(client: &Client, id: &RequestId, status: u16, reason: &'static str) -> After {
+fn refuse<'b>(
+    client: &Client,
+    head: &'b [u8],
+    id: &RequestId,
+    status: u16,
+    reason: &'static str,
+) -> (Asked<'b>, (After, Vec<u8>)) {
     log::debug!("{} {}: {status} {reason}", id.as_str(), client.peer);
+    client.record.begin(head.len());
     answer::send(client, None, &Own::new(status, reason), id.as_str(), false, false).ok();
-    After::Close
+    (Asked::of_refused(head), (After::Close, Vec::new()))
 }

@@ -14,9 +14,12 @@ mod core;
 mod download;
 mod exchange;
 mod reach;
+mod record;
 mod upload;
 
+use crate::access_log::AccessLog;
 use crate::limits::CORE_TICK;
+use crate::metrics::Metrics;
 use crate::net::BoundListener;
 use crate::runtime::{self, CoreHandle, CoreId};
 use crate::snapshot::Publisher;
@@ -38,9 +41,20 @@ pub struct Shared {
     own_listeners: Locked<Arc<[SocketAddr]>>,
     /// Seed of request ids.
     pub seed: u32,
+    /// Who is told of what happens.
+    pub observers: Observers,
     /// Client connections at once.
     cap: usize,
     connections: AtomicUsize,
+}
+
+/// Who is told of what happens on the cores.
+#[derive(Clone)]
+pub struct Observers {
+    /// Counts, with a block for each core.
+    pub metrics: Arc<Metrics>,
+    /// The access log, on or off.
+    pub access_log: Arc<AccessLog>,
 }
 
 impl Shared {
@@ -51,9 +65,10 @@ impl Shared {
         own_listeners: Vec<SocketAddr>,
         seed: u32,
         cap: usize,
+        observers: Observers,
     ) -> Arc<Self> {
-        let own_listeners = Locked::new(own_listeners.into());
-        Arc::new(Shared { publisher, instance, own_listeners, seed, cap, connections: AtomicUsize::new(0) })
+        let (own_listeners, connections) = (Locked::new(own_listeners.into()), AtomicUsize::new(0));
+        Arc::new(Shared { publisher, instance, own_listeners, seed, observers, cap, connections })
     }
 
     /// Replaces the addresses of our own listeners.
@@ -97,7 +112,7 @@ thread_local! {
 
 /// The first thing that runs on each core: takes its listeners and accepts.
 pub fn start_core(id: CoreId, shared: &Arc<Shared>, listeners: &Listeners) {
-    let core = core::Core::new(Arc::clone(shared), shared.seed ^ ((id.index() as u32) << 24));
+    let core = core::Core::new(Arc::clone(shared), id.index());
     CORE.set(Some(Rc::clone(&core)));
     let ticking = Rc::clone(&core);
     runtime::every(CORE_TICK, move || ticking.tick());

@@ -5,9 +5,10 @@
 
 use super::answer::Own;
 use super::core::{Core, InFlight};
+use super::record::Record;
 use crate::gate::Passed;
-use crate::limits::{CONNECT_TIMEOUT, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
-use crate::metrics::GATE_FULL;
+use crate::limits::{BACKLOG_LOOK, CONNECT_TIMEOUT, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
+use crate::metrics::UpstreamError;
 use crate::net::{self, Stream};
 use crate::runtime;
 use crate::snapshot::{Endpoint, Route, Snapshot, Target, Unknown};
@@ -16,7 +17,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A connection to the right endpoint, nothing sent on it yet for this request.
 pub(super) struct Reached {
@@ -48,10 +49,15 @@ enum Next {
 }
 
 /// Finds the endpoint of `host` and a connection to it. `arrived` is when the request was complete.
-pub(super) fn reach(core: &Rc<Core>, host: &[u8], arrived: Instant) -> Result<Reached, Unreached> {
+pub(super) fn reach(
+    core: &Rc<Core>,
+    record: &Record,
+    host: &[u8],
+    arrived: Instant,
+) -> Result<Reached, Unreached> {
     let deadline = arrived + core.snapshot().recreate_wait;
     loop {
-        let (service, until, why) = match attempt(core, host, deadline) {
+        let (service, until, why) = match attempt(core, record, host, deadline) {
             Next::Use(reached) => return Ok(reached),
             Next::Fail(unreached) => return Err(unreached),
             Next::Again => continue,
@@ -62,7 +68,7 @@ pub(super) fn reach(core: &Rc<Core>, host: &[u8], arrived: Instant) -> Result<Re
             Ok(Passed::TimedOut) if runtime::now() < deadline => {}
             Ok(Passed::TimedOut) => return answer(503, format!("{why}; gave up waiting")),
             Ok(Passed::Full) => {
-                GATE_FULL.add();
+                core.metrics.gate_full.add(1);
                 return answer(503, format!("{why}; too many requests wait already"));
             }
             Err(_) => return Err(Unreached::Stopped),
@@ -78,9 +84,14 @@ fn fail(status: u16, reason: String) -> Next {
     Next::Fail(Unreached::Answer(Own::new(status, reason)))
 }
 
-fn attempt(core: &Rc<Core>, host: &[u8], deadline: Instant) -> Next {
+fn failed(kind: UpstreamError, status: u16, reason: String) -> Next {
+    Next::Fail(Unreached::Answer(Own::failed(kind, status, reason)))
+}
+
+fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], deadline: Instant) -> Next {
     let snapshot = core.snapshot();
     let Some(route) = snapshot.table.find(host) else { return unknown(&snapshot, host, deadline) };
+    record.route(core, &route.alias);
     let endpoint = match &route.target {
         Target::Endpoint(endpoint) => endpoint,
         Target::Wait(why) => {
@@ -100,10 +111,8 @@ fn attempt(core: &Rc<Core>, host: &[u8], deadline: Instant) -> Next {
         Ok(addr) => addr,
         Err(error) if runtime::is_stopped(&error) => return Next::Fail(Unreached::Stopped),
         Err(error) => {
-            return fail(
-                502,
-                format!("the name {} of {} can't be resolved: {error}", endpoint.host, route.alias),
-            );
+            let reason = format!("the name {} of {} can't be resolved: {error}", endpoint.host, route.alias);
+            return failed(UpstreamError::Name, 502, reason);
         }
     };
     let key = PoolKey { endpoint: endpoint.entry.serial(), addr };
@@ -127,15 +136,9 @@ fn connect(
     let young = now < young_until;
     let timeout = if young { YOUNG_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
     match core.upstreams.connect(key, now + timeout) {
-        Ok(stream) if !still_current(core, host, snapshot, endpoint) => {
-            // The world changed while we connected: this address may be another's by now.
-            drop(stream);
-            Next::Again
+        Ok(stream) => {
+            arrived(core, host, snapshot, route, endpoint, Reached { stream, key, reused: false, in_flight })
         }
-        Ok(stream) if is_own_listener(core, &stream) => {
-            fail(508, format!("{} leads back to Tidegate's own listener {}", route.alias, key.addr))
-        }
-        Ok(stream) => Next::Use(Reached { stream, key, reused: false, in_flight }),
         Err(error) if runtime::is_stopped(&error) => Next::Fail(Unreached::Stopped),
         Err(error) if runtime::is_aborted(&error) => Next::Again,
         Err(error) if young && may_come(&error) => {
@@ -144,10 +147,57 @@ fn connect(
             Next::Wait { service: Arc::clone(&route.alias), until, why: why.into() }
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            fail(504, format!("{} does not answer at {}: connect timed out", route.alias, key.addr))
+            let reason = format!("{} does not answer at {}: connect timed out", route.alias, key.addr);
+            failed(UpstreamError::TimedOut, 504, reason)
         }
-        Err(error) => fail(502, format!("{} can't be reached at {}: {error}", route.alias, key.addr)),
+        Err(error) => {
+            let reason = format!("{} can't be reached at {}: {error}", route.alias, key.addr);
+            failed(UpstreamError::of(error.kind()), 502, reason)
+        }
     }
+}
+
+/// A connect has succeeded: is it still the right one?
+fn arrived(
+    core: &Rc<Core>,
+    host: &[u8],
+    snapshot: &Snapshot,
+    route: &Route,
+    endpoint: &Endpoint,
+    reached: Reached,
+) -> Next {
+    match settle(endpoint, snapshot.recreate_wait) {
+        Ok(true) => {}
+        Ok(false) => {
+            return fail(503, format!("events of {}'s engine pile up: it can't be verified", route.alias));
+        }
+        Err(_) => return Next::Fail(Unreached::Stopped),
+    }
+    // The world may have changed while we connected: then this address may be another's by now.
+    if !still_current(core, host, snapshot, endpoint) {
+        return Next::Again;
+    }
+    if is_own_listener(core, &reached.stream) {
+        return fail(
+            508,
+            format!("{} leads back to Tidegate's own listener {}", route.alias, reached.key.addr),
+        );
+    }
+    Next::Use(reached)
+}
+
+/// Waits until every event that the engine has sent by now has reached the routes: a `die` among them means
+/// that the address may have changed hands. False if that takes too long.
+fn settle(endpoint: &Endpoint, patience: Duration) -> io::Result<bool> {
+    let Some(backlog) = &endpoint.backlog else { return Ok(true) };
+    let deadline = runtime::now() + patience;
+    while !backlog.is_settled() {
+        if runtime::now() >= deadline {
+            return Ok(false);
+        }
+        runtime::sleep_until(runtime::now() + BACKLOG_LOOK)?;
+    }
+    Ok(true)
 }
 
 /// A connect that fails so may succeed once the application listens or the bridge has its carrier.

@@ -29,6 +29,8 @@ pub(super) enum State {
 pub(super) struct Upload {
     state: Cell<State>,
     progress: Cell<Instant>,
+    /// Bytes that came from the client, framing included.
+    received: Cell<u64>,
     /// Bytes after the body's end: the next request.
     rest: RefCell<Vec<u8>>,
     client: Rc<Stream>,
@@ -49,6 +51,7 @@ impl Upload {
         let upload = Rc::new(Upload {
             state: Cell::new(State::Running),
             progress: Cell::new(runtime::now()),
+            received: Cell::new(buffered.len() as u64),
             rest: RefCell::default(),
             client: Rc::clone(client),
             upstream: Rc::clone(upstream),
@@ -65,6 +68,11 @@ impl Upload {
     /// When a byte last went on.
     pub fn progress(&self) -> Instant {
         self.progress.get()
+    }
+
+    /// Bytes of the body that came from the client so far.
+    pub fn received(&self) -> u64 {
+        self.received.get() - self.rest.borrow().len() as u64
     }
 
     /// The bytes after the body's end.
@@ -147,6 +155,7 @@ impl Upload {
         match read {
             Ok(0) | Err(_) => Err(State::ClientGone),
             Ok(n) => {
+                self.received.set(self.received.get() + n as u64);
                 buffer.truncate(n);
                 Ok(())
             }

@@ -1,5 +1,6 @@
 //! Endpoints: one run of one container, or host:port of a file, each with a lifecycle.
 
+use crate::docker::Backlog;
 use crate::lifecycle::{Entry, Lease, Registry};
 use std::fmt;
 use std::net::SocketAddr;
@@ -53,6 +54,8 @@ pub struct Endpoint {
     pub addr: Option<SocketAddr>,
     /// When this run was first seen.
     pub seen: Instant,
+    /// Events of its engine that are on their way; a file's address has none.
+    pub backlog: Option<Arc<Backlog>>,
 }
 
 impl fmt::Debug for Endpoint {

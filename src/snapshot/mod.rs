@@ -20,6 +20,10 @@ pub struct Snapshot {
     pub generation: u64,
     /// Host → route.
     pub table: Table<Arc<Route>>,
+    /// The aliases of all routes.
+    pub aliases: HashSet<Arc<str>>,
+    /// Problems that stand.
+    pub problems: usize,
     /// What to do with a host that no route matches.
     pub unknown: Unknown,
     /// Serials of the endpoints that are open; all others are closed or closing.
@@ -67,6 +71,8 @@ impl Snapshot {
         Snapshot {
             generation: 0,
             table: Table::build(&[], []),
+            aliases: HashSet::new(),
+            problems: 0,
             unknown: Unknown::NotFound("".into()),
             open: HashSet::new(),
             open_keys: HashSet::new(),

@@ -7,3 +7,4 @@ pub mod suggest;
 pub mod timestamp;
 
 pub use locked::Locked;
+pub mod wall_clock;

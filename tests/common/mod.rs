@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
 pub mod fake;
+pub mod program;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tidegate::app::{App, End};
+use tidegate::app::{App, End, Observed};
 use tidegate::config::{Config, EngineConfig, ListenAddr, OnStaleSocket};
 use tidegate::error::Place;
 use tidegate::route::Settings;
@@ -31,6 +32,7 @@ pub fn config(routes: &[(&str, SocketAddr)]) -> Config {
     Config {
         http_addr: vec![listen],
         http_addr_is_default: false,
+        access_log: None,
         workers: Some(2),
         match_domains: Vec::new(),
         timeout_shutdown: Duration::from_secs(5),
@@ -55,6 +57,7 @@ pub fn config_with_engine(socket: &Path) -> Config {
 /// A Tidegate that serves in this process until it is dropped.
 pub struct Proxy {
     pub addr: SocketAddr,
+    pub observed: Arc<Observed>,
     ender: crossbeam_channel::Sender<End>,
     thread: Option<JoinHandle<io::Result<End>>>,
 }
@@ -63,9 +66,9 @@ impl Proxy {
     pub fn start(config: Config) -> Proxy {
         let _ = tidegate::logging::init(4096);
         let app = App::start(config).unwrap_or_else(|error| panic!("tidegate does not start: {error}"));
-        let (addr, ender) = (app.addrs()[0], app.ender());
+        let (addr, ender, observed) = (app.addrs()[0], app.ender(), app.observed());
         let thread = Some(std::thread::spawn(move || app.run()));
-        Proxy { addr, ender, thread }
+        Proxy { addr, observed, ender, thread }
     }
 
     /// With one route `app` to `backend`.

@@ -12,7 +12,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["snapshot"],
     &["docker", "upstream", "gate"],
     &["net"],
-    &["config", "runtime", "blocking"],
+    &["config", "runtime", "blocking", "access_log"],
     &["lifecycle", "http", "route", "sleep", "access", "metrics"],
     &["util", "limits", "error", "logging"],
 ];

@@ -114,6 +114,11 @@ impl Events {
         });
     }
 
+    /// Whether every subscriber has been sent the last event: each holds it until then.
+    pub(super) fn is_told(&self) -> bool {
+        self.history.back().is_none_or(|event| Arc::strong_count(event) == 1)
+    }
+
     /// The remembered events not older than `since`, and a queue of those to come.
     pub(super) fn subscribe(&mut self, since: Option<i64>) -> (Vec<Arc<Event>>, u64, Receiver<Arc<Event>>) {
         let replay = match since {

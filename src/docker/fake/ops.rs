@@ -14,6 +14,7 @@ use super::clock;
 use super::page::Host;
 use super::spec::{Id, Refused, Spec};
 use super::world::{Container, Status, World};
+use crate::limits;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -175,6 +176,9 @@ impl Shared {
             at
         });
         if !matches!(how, End::Orphan) {
+            // Real engines send an event well before they release the address; so does a busy fake one.
+            let deadline = clock::now() + limits::FAKE_TOLD;
+            clock::wait_until(deadline, || self.world.with(|w| w.events.is_told()));
             clock::pause(self.options.release_after);
         }
         self.world.with(|w| {

@@ -1,5 +1,6 @@
 //! The thread that steps the machine and does what it says, and the start of all threads.
 
+use super::super::backlog::{Backlog, Mark};
 use super::super::report::Report;
 use super::super::socket::watch::{Stopper, Watch};
 use super::super::url::{ClientKey, EngineUrl};
@@ -27,6 +28,8 @@ const ANSWERS: usize = 64;
 #[allow(clippy::large_enum_variant)] // all but one are inputs
 pub(super) enum Message {
     Input(Input),
+    /// Of the event stream; the mark is dropped when it has had its effect.
+    Event(Input, Mark),
     Stop,
 }
 
@@ -59,6 +62,7 @@ pub(super) fn start(
         watch: Watch::new(path, stopper),
         commands: commands_in,
         events,
+        backlog: Arc::clone(&config.backlog),
         malformed: 0,
     };
     let caller = |jobs: Receiver<Job>| Caller {
@@ -79,6 +83,8 @@ pub(super) fn start(
         jobs,
         pings,
         refused: VecDeque::new(),
+        backlog: Arc::clone(&config.backlog),
+        mark: None,
     };
     let machine = Machine::new(config.timings.clone(), config.on_stale_socket);
     let threads = &mut supervisor.threads;
@@ -113,6 +119,9 @@ struct Shell {
     pings: Sender<Job>,
     /// Answers to jobs that found no room.
     refused: VecDeque<Input>,
+    backlog: Arc<Backlog>,
+    /// Of the event that is worked on.
+    mark: Option<Mark>,
 }
 
 impl Shell {
@@ -129,12 +138,13 @@ impl Shell {
                 }
                 self.perform(action, &machine);
             }
+            self.mark = None;
             next = self.refused.pop_front().or_else(|| self.receive(machine.deadline()));
         }
     }
 
     /// The next input; none when stopped.
-    fn receive(&self, deadline: Option<Instant>) -> Option<Input> {
+    fn receive(&mut self, deadline: Option<Instant>) -> Option<Input> {
         let timer = deadline.map_or_else(never, crossbeam_channel::at);
         let message = select! {
             recv(self.events) -> message => message.ok()?,
@@ -143,6 +153,10 @@ impl Shell {
         };
         match message {
             Message::Input(input) if !self.slot.is_stopped() => Some(input),
+            Message::Event(input, mark) if !self.slot.is_stopped() => {
+                self.mark = Some(mark);
+                Some(input)
+            }
             _ => None,
         }
     }
@@ -165,7 +179,10 @@ impl Shell {
             }
             Action::Synced(containers) => (self.report)(Report::Synced { engine: engine(), containers }),
             Action::Changed(container) => (self.report)(Report::Changed { engine: engine(), container }),
-            Action::Died { id, at } => (self.report)(Report::Died { engine: engine(), id, at }),
+            Action::Died { id, at } => {
+                let mark = self.mark.clone().unwrap_or_else(|| self.backlog.mark());
+                (self.report)(Report::Died { engine: engine(), id, at, mark });
+            }
             Action::Destroyed { id } => (self.report)(Report::Destroyed { engine: engine(), id }),
             Action::Exit { reason } => (self.report)(Report::Exit { engine: engine(), reason }),
             Action::Warn(text) => log::warn!("engine {}: {text}", self.name),

@@ -3,6 +3,7 @@
 //! queue of 1,024 events is full for 100 ms.
 
 use super::super::api::{Api, ApiVersion, GreetError, greet};
+use super::super::backlog::Backlog;
 use super::super::client::{CallError, Client};
 use super::super::json;
 use super::super::socket::watch::{Waited, Watch};
@@ -79,6 +80,8 @@ pub(super) struct Stream {
     pub(super) watch: Watch,
     pub(super) commands: Receiver<Command>,
     pub(super) events: Sender<Message>,
+    /// Told of every event until its effect is published.
+    pub(super) backlog: Arc<Backlog>,
     /// Lines that could not be read, so far.
     pub(super) malformed: u64,
 }
@@ -94,6 +97,7 @@ impl Stream {
             let done = match (command, &client) {
                 (Command::Connect { after }, _) => {
                     self.slot.clear();
+                    self.backlog.forget();
                     client = None;
                     self.connect(after).map(|connected| client = connected)
                 }
@@ -140,7 +144,10 @@ impl Stream {
         self.watch.disarm();
         // The machine knows before anything is asked.
         self.send(Input::Connected)?;
-        let client = Arc::new(Client::with_stream(&self.url, stream));
+        if let Err(error) = self.backlog.watch(&stream) {
+            log::debug!("engine {}: its events can't be watched: {error}", self.name);
+        }
+        let client = Arc::new(Client::with_stream(&self.url, stream, &self.backlog));
         if self.slot.put(&client) { Ok(Some(client)) } else { Err(Stopped) }
     }
 
@@ -168,8 +175,11 @@ impl Stream {
         };
         self.send(Input::Subscribed)?;
         let ending = self.read(&mut body)?;
+        // The end is on its way to the machine before it is no longer in the socket.
+        let mark = self.backlog.mark();
+        self.backlog.forget();
         drop(body);
-        self.send(Input::Ended(ending))
+        self.events.send(Message::Event(Input::Ended(ending), mark)).map_err(|_| Stopped)
     }
 
     /// Reads until the stream ends.
@@ -193,7 +203,7 @@ impl Stream {
                         continue;
                     }
                 };
-                match self.events.try_send(Message::Input(Input::Event(event))) {
+                match self.events.try_send(Message::Event(Input::Event(event), self.backlog.mark())) {
                     Ok(()) => {}
                     Err(TrySendError::Full(_)) => return Ok(Ending::Overflow),
                     Err(TrySendError::Disconnected(_)) => return Err(Stopped),

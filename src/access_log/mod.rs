@@ -1,0 +1,153 @@
+//! The access log: a line per exchange, formatted on the core, written by one thread.
+//!
+//! ```text
+//!   core 0 ──lines──► bounded queue ─┐
+//!   core 1 ──lines──► bounded queue ─┼──► writer: batches ──► file, stdout
+//!   anybody ──reopen, stop──────────┘
+//! ```
+//!
+//! Nothing waits for the writer: a line that finds its core's queue full is dropped and counted.
+
+mod escape;
+mod line;
+mod sink;
+mod writer;
+
+pub use line::{Entry, Format};
+
+use crate::limits::{ACCESS_LOG_MESSAGES, ACCESS_LOG_QUEUE, ACCESS_LOG_QUEUE_BYTES};
+use crate::metrics::Counter;
+use crate::util::Locked;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use writer::{Message, Source};
+
+/// Where lines go and how they look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// A file that is appended to, made if it is not there.
+    pub path: Option<PathBuf>,
+    /// Standard output too.
+    pub stdout: bool,
+    pub format: Format,
+}
+
+/// The access log of one running Tidegate, on or off. Its setup may change while it runs: then a new writer
+/// starts, and the old one ends when the last core has gone over.
+pub struct AccessLog {
+    /// Grows by one with each change of the setup.
+    version: AtomicU64,
+    lost: Arc<Counter>,
+    current: Locked<Option<Running>>,
+}
+
+struct Running {
+    setup: Setup,
+    messages: Sender<Message>,
+    ended: Receiver<()>,
+}
+
+impl AccessLog {
+    /// One that is off.
+    pub fn off() -> AccessLog {
+        AccessLog { version: AtomicU64::new(0), lost: Arc::default(), current: Locked::new(None) }
+    }
+
+    /// Writes as `setup` says from now on; off without one. Nothing happens if nothing has changed. A file that
+    /// can't be opened is said by the writer, and tried again.
+    ///
+    /// # Errors
+    /// If the writer's thread can't be started; what was before goes on then.
+    pub fn configure(&self, setup: Option<Setup>) -> io::Result<()> {
+        if self.current.with(|current| current.as_ref().map(|running| &running.setup) == setup.as_ref()) {
+            return Ok(());
+        }
+        let next = setup.map(|setup| self.start(setup)).transpose()?;
+        // The old writer hears of it when its messages end.
+        drop(self.current.with(|current| std::mem::replace(current, next)));
+        self.version.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Which setup this is: a core whose number is another one asks for its [`AccessLog::queue`] again.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// A queue for one core; none if the log is off, or its writer has been deaf for long.
+    pub fn queue(&self) -> Option<Queue> {
+        let (format, messages) =
+            self.of_current(|running| (running.setup.format, running.messages.clone()))?;
+        let (lines, source) = bounded(ACCESS_LOG_QUEUE);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let source = Source { lines: source, bytes: Arc::clone(&bytes) };
+        messages.try_send(Message::Source(source)).ok()?;
+        Some(Queue { format, lines, bytes })
+    }
+
+    /// Closes the file and opens its path anew, after what is queued: for whoever has renamed it.
+    pub fn reopen(&self) {
+        // Full: as many reopens are on their way already. Disconnected: it has ended.
+        self.of_current(|running| drop(running.messages.try_send(Message::Reopen)));
+    }
+
+    /// Lines that could not be written.
+    pub fn lost(&self) -> u64 {
+        self.lost.get()
+    }
+
+    /// Writes what is queued and ends; false if that takes longer than `patience`.
+    pub fn stop(&self, patience: Duration) -> bool {
+        let Some(Running { messages, ended, .. }) = self.current.with(Option::take) else { return true };
+        let _ = messages.send_timeout(Message::Stop, patience);
+        ended.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    fn of_current<R>(&self, f: impl FnOnce(&Running) -> R) -> Option<R> {
+        self.current.with(|current| current.as_ref().map(f))
+    }
+
+    fn start(&self, setup: Setup) -> io::Result<Running> {
+        let (messages, inbox) = bounded(ACCESS_LOG_MESSAGES);
+        let (end, ended) = bounded(1);
+        let (own, lost) = (setup.clone(), Arc::clone(&self.lost));
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            writer::run(&own, &inbox, &lost);
+            drop(end);
+        })?;
+        Ok(Running { setup, messages, ended })
+    }
+}
+
+/// A core's way to the writer.
+pub struct Queue {
+    format: Format,
+    lines: Sender<Vec<u8>>,
+    /// Bytes in the queue: added here, taken off by the writer.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    /// How its lines look.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Queues the line of `entry`; false if it was dropped because the queue is full.
+    pub fn push(&self, entry: &Entry<'_>) -> bool {
+        let mut line = Vec::with_capacity(256);
+        self.format.write(&mut line, entry);
+        let length = line.len();
+        if self.bytes.fetch_add(length, Ordering::Relaxed) + length <= ACCESS_LOG_QUEUE_BYTES
+            && self.lines.try_send(line).is_ok()
+        {
+            return true;
+        }
+        self.bytes.fetch_sub(length, Ordering::Relaxed);
+        false
+    }
+}

@@ -1,0 +1,115 @@
+//! What one core counts.
+
+use super::Tally;
+use super::routes::RouteTally;
+use std::sync::Arc;
+
+/// The counts of one core; only that core writes them.
+#[derive(Debug, Default)]
+#[repr(align(64))] // no line of memory that two cores write
+pub struct CoreMetrics {
+    /// Client connections accepted.
+    pub accepted: Tally,
+    /// Client connections that got no service: over the cap, or no stack to be had.
+    pub refused: Tally,
+    /// Client connections open.
+    pub open: Tally,
+    /// Failures at upstreams, by [`UpstreamError::index`].
+    pub upstream_errors: [Tally; UpstreamError::ALL.len()],
+    /// Requests that wait at a gate now.
+    pub gate_waiting: Tally,
+    /// Requests answered 503 because a gate was full.
+    pub gate_full: Tally,
+    /// Bytes received from clients in exchanges.
+    pub received: Tally,
+    /// Bytes sent to clients in exchanges.
+    pub sent: Tally,
+    /// Coroutines alive, as of the last tick.
+    pub coroutines: Tally,
+    /// Idle upstream connections, as of the last tick.
+    pub upstream_idle: Tally,
+    /// Access log lines that found the queue full.
+    pub access_lines_dropped: Tally,
+    /// Requests without a route, and of routes beyond the bound.
+    pub unrouted: Arc<RouteTally>,
+}
+
+impl CoreMetrics {
+    /// Counts a failure at an upstream.
+    pub fn upstream_error(&self, kind: UpstreamError) {
+        self.upstream_errors[kind.index()].add(1);
+    }
+}
+
+/// How an upstream failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamError {
+    /// Its name can't be resolved.
+    Name,
+    /// It refused the connection.
+    Refused,
+    /// No way leads to it.
+    Unreachable,
+    /// It did not take the connection, or did not answer, in time.
+    TimedOut,
+    /// It reset the connection.
+    Reset,
+    /// It closed the connection before its answer was complete.
+    Closed,
+    /// Its answer is no valid HTTP.
+    BadAnswer,
+    /// It cut its answer's body off, or broke its framing.
+    Cut,
+    /// Anything else.
+    Other,
+}
+
+impl UpstreamError {
+    /// All kinds, in the order of their indices.
+    pub const ALL: [UpstreamError; 9] = [
+        UpstreamError::Name,
+        UpstreamError::Refused,
+        UpstreamError::Unreachable,
+        UpstreamError::TimedOut,
+        UpstreamError::Reset,
+        UpstreamError::Closed,
+        UpstreamError::BadAnswer,
+        UpstreamError::Cut,
+        UpstreamError::Other,
+    ];
+
+    /// Its place in [`UpstreamError::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its name in metrics and in the access log.
+    pub fn name(self) -> &'static str {
+        match self {
+            UpstreamError::Name => "name",
+            UpstreamError::Refused => "refused",
+            UpstreamError::Unreachable => "unreachable",
+            UpstreamError::TimedOut => "timed_out",
+            UpstreamError::Reset => "reset",
+            UpstreamError::Closed => "closed",
+            UpstreamError::BadAnswer => "bad_answer",
+            UpstreamError::Cut => "cut",
+            UpstreamError::Other => "other",
+        }
+    }
+
+    /// The kind of a failed connect, read or write.
+    pub fn of(kind: std::io::ErrorKind) -> UpstreamError {
+        use std::io::ErrorKind as K;
+        match kind {
+            K::ConnectionRefused => UpstreamError::Refused,
+            K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown | K::AddrNotAvailable => {
+                UpstreamError::Unreachable
+            }
+            K::TimedOut => UpstreamError::TimedOut,
+            K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => UpstreamError::Reset,
+            K::UnexpectedEof => UpstreamError::Closed,
+            _ => UpstreamError::Other,
+        }
+    }
+}
