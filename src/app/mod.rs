@@ -125,6 +125,8 @@ impl App {
         let workers = config.workers;
         let (mailbox, handles) = (control.mailbox(), cores.handles().to_vec());
         let (told, seen) = (ender.clone(), Arc::clone(&observed));
+        // Else a SIGHUP says that the terminal is gone.
+        let reloadable = origin.is_some() || config.access_log.is_some();
         let running = Running {
             config,
             workers,
@@ -136,7 +138,6 @@ impl App {
             ender: told,
             observed: seen,
         };
-        let reloadable = origin.is_some();
         let reload = Reload::start(running, origin)?;
         Ok(App { cores, control, reload, reloadable, observed, addrs, ends, ender })
     }
