@@ -135,6 +135,21 @@ pub const CONTROL_QUEUE: usize = 4_096;
 pub const CONTROL_BATCH: usize = 512;
 /// How soon a core that was too busy to be told of a snapshot is told again.
 pub const TELL_AGAIN: Duration = Duration::from_millis(5);
+/// Time that configuration files rest before a change is read: an editor writes in several steps.
+pub const RELOAD_DEBOUNCE: Duration = Duration::from_millis(300);
+/// Files that never rest are read after this.
+pub const RELOAD_DEBOUNCE_MOST: Duration = Duration::from_secs(2);
+/// Time that a listener which takes no new handshake waits for those under way before it closes: a round trip
+/// around the world.
+pub const LISTENER_LINGER: Duration = Duration::from_millis(250);
+/// Time that a reload gives control and the cores to take what is new.
+pub const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
+/// Time that who asked for a reload waits for its end.
+pub const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Reloads asked for and not begun: they would all read the same files.
+pub const RELOAD_QUEUE: usize = 16;
+/// Times a configuration is read in one reload while the list of its files changes.
+pub const RELOAD_TRIES: usize = 3;
 /// Between two looks of a core at leases to give back and idle connections to close.
 pub const CORE_TICK: Duration = Duration::from_secs(1);
 /// Events read from an engine and not yet handled; beyond it the stream is reopened with `since`.

@@ -171,6 +171,28 @@ fn a_file_beyond_its_limit_is_not_read() {
 }
 
 #[test]
+fn a_pattern_includes_what_matches_in_the_order_of_names() {
+    let directory = Directory::new("pattern");
+    for (file, text) in
+        [("b.yml", "b: {port: 1}"), ("a.yml", "a: {port: 1}"), (".c.yml", "c: {port: 1}"), ("d.txt", "d: 1")]
+    {
+        directory.write(&format!("routes/{file}"), text);
+    }
+    let path = directory.write("c.yml", "providers: {include: [\"routes/*.yml\", \"*.yml\"]}");
+    let loaded = explicit(&path).unwrap();
+    let aliases: Vec<&str> = loaded.config.file_routes.iter().map(|route| route.alias.as_str()).collect();
+    assert_eq!(aliases, ["a", "b"], "the main file is not its own route file");
+    let path = directory.write("n.yml", "providers: {include: [\"none/?.yml\"]}");
+    let warning = explicit(&path).unwrap().warnings[0].to_string();
+    assert!(
+        warning.contains("n.yml:1:23: providers.include[0]: ") && warning.ends_with("no file matches"),
+        "{warning}"
+    );
+    let problem = only_problem(&directory.write("d.yml", "providers: {include: [\"*/a.yml\"]}"));
+    assert!(problem.contains("a pattern may stand in the name of a file"), "{problem}");
+}
+
+#[test]
 fn an_included_pipe_is_not_waited_for() {
     let directory = Directory::new("pipe");
     let pipe = directory.0.join("pipe.yml");

@@ -12,11 +12,14 @@ pub struct Hooks {
     /// The text of `/metrics` (Prometheus text format 0.0.4).
     pub metrics: MetricsText,
     /// Reads the configuration again; none if this program can't.
-    pub reload: Option<Box<dyn Fn() -> Reloaded + Send + Sync>>,
+    pub reload: Option<ReloadHook>,
 }
 
 /// Makes the text of `/metrics`.
 pub type MetricsText = Box<dyn Fn() -> String + Send + Sync>;
+
+/// Reloads the configuration and waits for the end.
+pub type ReloadHook = Box<dyn Fn() -> Reloaded + Send + Sync>;
 
 /// What became of a reload.
 pub enum Reloaded {

@@ -14,7 +14,7 @@ mod api;
 mod door;
 mod server;
 
-pub use api::{Hooks, MetricsText, Reloaded};
+pub use api::{Hooks, MetricsText, ReloadHook, Reloaded};
 
 use crate::net::BoundListener;
 use crate::runtime::CoreHandle;

@@ -1,7 +1,7 @@
 //! The admin API's listener and what it asks. That it can't be had is a problem, not a stop.
 
-use super::Observed;
-use crate::admin::{self, Admin, Hooks};
+use super::{Observed, Reloader};
+use crate::admin::{self, Admin, Hooks, ReloadHook, Reloaded};
 use crate::config::Config;
 use crate::control::Mailbox;
 use crate::error::Problem;
@@ -30,13 +30,14 @@ pub(super) fn start(
     core: Option<&CoreHandle>,
     mailbox: Mailbox,
     observed: &Arc<Observed>,
+    reloader: Option<Reloader>,
 ) -> Option<Admin> {
     let (listener, core) = (listener?, core?);
     let observed = Arc::clone(observed);
     let hooks = Hooks {
         status: Box::new(move || mailbox.status(ADMIN_PATIENCE)),
         metrics: Box::new(move || observed.metrics_text()),
-        reload: None,
+        reload: reloader.map(|reloader| Box::new(move || reload(&reloader)) as ReloadHook),
     };
     match admin::start(listener, core, hooks) {
         Ok(admin) => {
@@ -47,5 +48,12 @@ pub(super) fn start(
             log::error!("no admin API: {error}");
             None
         }
+    }
+}
+
+fn reload(reloader: &Reloader) -> Reloaded {
+    match reloader.reload() {
+        Ok(summary) => Reloaded::Done(summary.to_string()),
+        Err(problems) => Reloaded::Kept(problems),
     }
 }

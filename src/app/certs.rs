@@ -88,7 +88,8 @@ fn watch(store: &CertStore, ended: &Receiver<()>, mut seen: Vec<Stamp>) {
     }
 }
 
-fn load(tls: &TlsConfig) -> Result<Certs, Vec<Problem>> {
+/// Loads the certificates; what is strange about them is logged.
+pub(super) fn load(tls: &TlsConfig) -> Result<Certs, Vec<Problem>> {
     #[allow(clippy::disallowed_methods)] // certificates expire by the calendar
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seconds = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   build: descriptors → listeners → cores → control → one supervisor per engine
-//!   run:   until SIGTERM, SIGINT, or an engine's socket is gone for good (`on_stale_socket: exit`)
+//!   run:   reload at SIGHUP or when a file changes (`reload`),
+//!          until SIGTERM, SIGINT, or an engine's socket is gone for good (`on_stale_socket: exit`)
 //!          (a second signal ends it at once)
 //!   drain: listeners close, requests in flight finish (at most `timeout_shutdown`), supervisors, control, cores end
 //! ```
@@ -14,39 +15,47 @@ mod inherited;
 mod listeners;
 mod notify;
 mod observe;
+mod reload;
 mod signals;
+mod watch;
 
 pub use observe::Observed;
+pub use reload::{Origin, Reloader, Summary};
 pub use signals::End;
 
 use crate::admin::Admin;
 use crate::config::{Config, Loaded};
 use crate::control::{Control, EngineSetup, World, WorldSetup};
-use crate::docker::{self, Backlog};
+use crate::docker;
 use crate::error::Problem;
 use crate::lifecycle::Registry;
 use crate::limits::{
     CONNECTIONS, DESCRIPTORS_PER_CONNECTION, DESCRIPTORS_RESERVED, ENDPOINT_LEASES, SOFT_DESCRIPTORS,
+    STOP_GRACE,
 };
 use crate::net::tls::CertStore;
-use crate::proxy::{self, Shared};
+use crate::proxy::{self, Protocol, Shared};
 use crate::runtime::{self, Cores};
 use crate::snapshot::Publisher;
 use crate::util::Locked;
 use crate::util::rng::Rng;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use engines::Engines;
+use listeners::Listeners;
+use reload::{Reload, Running};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A running Tidegate.
 pub struct App {
     cores: Cores,
     control: Control,
-    engines: engines::Engines,
+    reload: Reload,
+    reloadable: bool,
     observed: Arc<Observed>,
     admin: Option<Admin>,
     addrs: Vec<SocketAddr>,
@@ -54,7 +63,6 @@ pub struct App {
     certs: certs::Watched,
     ends: Receiver<End>,
     ender: Sender<End>,
-    timeout_shutdown: Duration,
 }
 
 /// Why it could not start.
@@ -82,7 +90,7 @@ impl From<io::Error> for StartError {
 }
 
 impl App {
-    /// Binds the listeners and starts all threads. Serves from then on.
+    /// Binds the listeners and starts all threads. Serves from then on, with this configuration.
     ///
     /// # Errors
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
@@ -95,18 +103,30 @@ impl App {
     /// # Errors
     /// See [`App::start`].
     pub fn start_loaded(loaded: Loaded) -> Result<App, StartError> {
+        App::build(loaded, None)
+    }
+
+    /// As [`App::start_loaded`], with a configuration that was read from `origin` and is read again from there.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub fn start_reloadable(loaded: Loaded, origin: Origin) -> Result<App, StartError> {
+        App::build(loaded, Some(origin))
+    }
+
+    fn build(loaded: Loaded, origin: Option<Origin>) -> Result<App, StartError> {
         let Loaded { config, files, warnings: mut standing } = loaded;
         let certs = certs::Watched::start(&config)?;
         let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
-        let bound = listeners::bind(&config, workers)?;
-        let (addrs, https_addrs) = (bound.addrs.clone(), bound.https.clone());
+        let (listeners, per_core) = Listeners::bind_all(&config, workers)?;
+        let (addrs, https_addrs) = (listeners.addrs_of(Protocol::Http), listeners.addrs_of(Protocol::Https));
         let (admin_listener, problem) = admin::bind(&config);
         standing.extend(problem);
         let admin_addr = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let seed = seed();
-        let backlogs: Vec<Arc<Backlog>> = config.engines.iter().map(|_| Backlog::new()).collect();
-        let mut world = new_world(&config, &backlogs, standing, files);
+        let mut engines = Engines::default();
+        let mut world = new_world(&config, engines.plan(&config.engines), standing, files);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
         let observed = Observed::start(&config, workers, &publisher)?;
@@ -120,23 +140,39 @@ impl App {
             cap: connections,
             observers: observed.observers(),
         });
-        let cores = start_cores(workers, shared, bound.per_core)?;
+        let cores = start_cores(workers, Arc::clone(&shared), per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
-        for addr in &addrs {
-            log::info!("listening on http://{addr}");
-        }
-        for addr in &https_addrs {
-            log::info!("listening on https://{addr}");
-        }
         let (ender, ends) = bounded(4);
-        let engines = engines::start(&config, &backlogs, &control.mailbox(), &ender, &observed)?;
-        let admin = admin::start(admin_listener, cores.handles().first(), control.mailbox(), &observed);
-        let timeout_shutdown = config.timeout_shutdown;
+        engines.start_missing(&config.engines, &control.mailbox(), &ender, &observed)?;
+        let workers = config.workers;
+        let (mailbox, handles) = (control.mailbox(), cores.handles().to_vec());
+        let (told, seen) = (ender.clone(), Arc::clone(&observed));
+        // Else a SIGHUP says that the terminal is gone.
+        let reloadable = origin.is_some() || config.access_log.is_some();
+        let running = Running {
+            config,
+            workers,
+            engines,
+            listeners,
+            cores: handles,
+            mailbox,
+            shared,
+            admin_addr,
+            certs: certs.store(),
+            ender: told,
+            observed: seen,
+        };
+        let has_origin = origin.is_some();
+        let reload = Reload::start(running, origin)?;
+        let reloadable_by = has_origin.then(|| reload.reloader());
+        let (core, mailbox) = (cores.handles().first(), control.mailbox());
+        let admin = admin::start(admin_listener, core, mailbox, &observed, reloadable_by);
         Ok(App {
             cores,
             control,
-            engines,
+            reload,
+            reloadable,
             observed,
             admin,
             addrs,
@@ -144,11 +180,10 @@ impl App {
             certs,
             ends,
             ender,
-            timeout_shutdown,
         })
     }
 
-    /// The addresses that it listens on.
+    /// The addresses that it listens on since its start.
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
@@ -178,12 +213,25 @@ impl App {
         self.ender.clone()
     }
 
+    /// A way to reload its configuration from another thread.
+    pub fn reloader(&self) -> Reloader {
+        self.reload.reloader()
+    }
+
     /// Serves until a signal or another end, then drains.
     ///
     /// # Errors
     /// If the signals can't be listened to.
     pub fn run(self) -> io::Result<End> {
-        let watcher = signals::watch(&self.ender, &self.observed)?;
+        let reloader = self.reloadable.then(|| self.reloader());
+        let watcher = signals::watch(&self.ender, &self.observed, reloader)?;
+        // Who reads these lines may send a signal at once.
+        for addr in &self.addrs {
+            log::info!("listening on http://{addr}");
+        }
+        for addr in &self.https_addrs {
+            log::info!("listening on https://{addr}");
+        }
         notify::notify(notify::READY);
         let end = self.ends.recv().unwrap_or(End::Asked);
         log::info!("ending: {end}");
@@ -195,10 +243,12 @@ impl App {
 
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
-        let App { cores, control, engines, observed, admin, certs, timeout_shutdown, .. } = self;
+        let App { cores, control, reload, observed, admin, certs, .. } = self;
         if let Some(admin) = &admin {
             admin.ending();
         }
+        let running = reload.stop();
+        let timeout_shutdown = running.as_ref().map_or(STOP_GRACE, |running| running.config.timeout_shutdown);
         let (told, heard) = bounded(cores.handles().len());
         proxy::drain(cores.handles(), &told);
         let deadline = now() + timeout_shutdown;
@@ -207,7 +257,9 @@ impl App {
             log::warn!("timeout_shutdown ({timeout_shutdown:?}) is over: requests in flight are cut");
         }
         drop(certs);
-        engines.stop();
+        if let Some(running) = running {
+            running.engines.stop();
+        }
         control.stop();
         cores.shutdown();
         if let Err(error) = cores.join() {
@@ -219,18 +271,12 @@ impl App {
 
 fn new_world(
     config: &Config,
-    backlogs: &[Arc<Backlog>],
+    engines: Vec<EngineSetup>,
     standing: Vec<Problem>,
     files: Vec<PathBuf>,
 ) -> World {
-    let engines = config.engines.iter().zip(backlogs).map(|(engine, backlog)| EngineSetup {
-        name: engine.name.as_str().into(),
-        url: engine.url.clone(),
-        explicit_only: engine.explicit_only,
-        backlog: Arc::clone(backlog),
-    });
     World::new(WorldSetup {
-        engines: engines.collect(),
+        engines,
         file_routes: config.file_routes.clone(),
         match_domains: config.match_domains.clone(),
         recreate_wait: config.recreate_wait,
@@ -243,11 +289,7 @@ fn new_world(
     })
 }
 
-fn start_cores(
-    workers: usize,
-    shared: Arc<Shared>,
-    per_core: Vec<Vec<proxy::Entrance>>,
-) -> io::Result<Cores> {
+fn start_cores(workers: usize, shared: Arc<Shared>, per_core: listeners::PerCore) -> io::Result<Cores> {
     let listeners = Locked::new(per_core);
     let config = runtime::Config { cores: workers, name: "core", ..runtime::Config::default() };
     Cores::start(config, move |id| proxy::start_core(id, &shared, &listeners))

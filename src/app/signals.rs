@@ -1,6 +1,7 @@
 //! Signals and other ends, as messages.
 
 use super::Observed;
+use super::reload::Reloader;
 use crate::limits::LOG_FLUSH;
 use crate::logging;
 use crossbeam_channel::Sender;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 /// Why the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// SIGTERM or SIGINT.
+    /// SIGTERM or SIGINT; SIGHUP if there is no file to reload.
     Signal(i32),
     /// An engine's socket is a deleted file and its entry says `on_stale_socket: exit`.
     StaleSocket,
@@ -26,6 +27,7 @@ impl fmt::Display for End {
         match self {
             End::Signal(SIGTERM) => f.write_str("SIGTERM"),
             End::Signal(SIGINT) => f.write_str("SIGINT"),
+            End::Signal(SIGHUP) => f.write_str("SIGHUP"),
             End::Signal(signal) => write!(f, "signal {signal}"),
             End::StaleSocket => f.write_str("a stale engine socket (on_stale_socket: exit)"),
             End::Asked => f.write_str("asked to"),
@@ -33,9 +35,14 @@ impl fmt::Display for End {
     }
 }
 
-/// Sends an [`End`] for the first SIGTERM or SIGINT, until the handle is closed; the second ends the process at
-/// once. SIGUSR1 and SIGHUP reopen the access log.
-pub(super) fn watch(ender: &Sender<End>, observed: &Arc<Observed>) -> io::Result<Handle> {
+/// Sends an [`End`] for the first SIGTERM or SIGINT; the second ends the process at once. SIGUSR1 and SIGHUP
+/// reopen the access log, and SIGHUP asks for a reload (it ends the program if there is nothing to reload: its
+/// terminal is gone). Until the handle is closed.
+pub(super) fn watch(
+    ender: &Sender<End>,
+    observed: &Arc<Observed>,
+    reloader: Option<Reloader>,
+) -> io::Result<Handle> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let observed = Arc::clone(observed);
     let handle = signals.handle();
@@ -45,7 +52,14 @@ pub(super) fn watch(ender: &Sender<End>, observed: &Arc<Observed>) -> io::Result
         for signal in signals.forever() {
             if matches!(signal, SIGUSR1 | SIGHUP) {
                 observed.reopen_access_log();
-                continue;
+            }
+            match &reloader {
+                _ if signal == SIGUSR1 => continue,
+                Some(reloader) if signal == SIGHUP => {
+                    reloader.request();
+                    continue;
+                }
+                _ => {}
             }
             if std::mem::replace(&mut asked, true) {
                 cut(signal);

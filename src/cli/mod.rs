@@ -8,7 +8,7 @@ mod ask;
 mod completions;
 mod show;
 
-use crate::app::{App, End};
+use crate::app::{App, End, Origin};
 use crate::config::{self, FileChoice, Loaded, Sources};
 use crate::error::Problem;
 use crate::limits::{LOG_FLUSH, LOG_QUEUE};
@@ -90,7 +90,8 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn serve(file: Option<PathBuf>, http_addr: Option<String>) -> ExitCode {
-    let loaded = match config::load(&sources(file, http_addr)) {
+    let sources = sources(file, http_addr);
+    let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
     };
@@ -101,12 +102,20 @@ fn serve(file: Option<PathBuf>, http_addr: Option<String>) -> ExitCode {
         for warning in &loaded.warnings {
             log::warn!("{warning}");
         }
-        run(loaded)
+        run(loaded, origin(&sources))
     })
 }
 
-fn run(loaded: Loaded) -> ExitCode {
-    let app = match App::start_loaded(loaded) {
+/// What a reload reads: the same file, command line and environment.
+fn origin(sources: &Sources) -> Origin {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let env = std::env::vars_os().filter_map(text).collect();
+    Origin { file: sources.file.clone(), env, http_addr: sources.http_addr.clone() }
+}
+
+fn run(loaded: Loaded, origin: Origin) -> ExitCode {
+    let app = match App::start_reloadable(loaded, origin) {
         Ok(app) => app,
         Err(error) => {
             log::error!("can't start: {error}");

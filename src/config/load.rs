@@ -2,6 +2,7 @@
 
 use super::build::{self, Routes};
 use super::decode::{Decoder, Value};
+use super::include::{self, Included};
 use super::schema::{self, Kind};
 use super::source;
 use super::types::Config;
@@ -42,6 +43,17 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// A try to read the configuration: what came of it, and where a change would make another try worth while.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// As of [`load`].
+    pub result: Result<Loaded, Vec<Problem>>,
+    /// Files that were read, or would have been.
+    pub files: Vec<PathBuf>,
+    /// Directories whose new files may belong to it: those of patterns under `providers.include`.
+    pub directories: Vec<PathBuf>,
+}
+
 /// What `tidegate check` found. Its text is `FILE: ok (N routes, M engines)`, to be printed if it is ok.
 #[derive(Clone, Debug)]
 pub struct Check {
@@ -63,11 +75,18 @@ pub struct Check {
 /// All problems of all files at once: those of arguments and environment first, then file by file in the
 /// order of their reading, and in each in the order of lines.
 pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
-    let (loaded, problems) = read_all(sources);
-    match problems.is_empty() {
+    attempt(sources).result
+}
+
+/// Reads the configuration as [`load`] does, and says what it looked at even if it is wrong.
+pub fn attempt(sources: &Sources) -> Attempt {
+    let (loaded, directories, problems) = read_all(sources);
+    let files = loaded.files.clone();
+    let result = match problems.is_empty() {
         true => Ok(loaded),
         false => Err(problems),
-    }
+    };
+    Attempt { result, files, directories }
 }
 
 /// Where the admin API of a Tidegate with this configuration listens; none if it is off. Whatever else is wrong
@@ -78,7 +97,7 @@ pub fn admin_addr(sources: &Sources) -> Option<SocketAddr> {
 
 /// Reads the configuration as `load` does, and reports.
 pub fn check(sources: &Sources) -> Check {
-    let (loaded, problems) = read_all(sources);
+    let (loaded, _, problems) = read_all(sources);
     Check {
         file: loaded.files.first().cloned(),
         routes: loaded.config.file_routes.len(),
@@ -111,7 +130,7 @@ impl fmt::Display for Check {
 static ROOT: Kind = Kind::Section(schema::ROOT);
 
 /// Reads everything, whatever is wrong with it.
-fn read_all(sources: &Sources) -> (Loaded, Vec<Problem>) {
+fn read_all(sources: &Sources) -> (Loaded, Vec<PathBuf>, Vec<Problem>) {
     let mut problems = Problems::default();
     let mut files = Vec::new();
     let main = match source::find(&sources.file, sources.env) {
@@ -129,14 +148,16 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<Problem>) {
         Value::Section(root) => root,
         _ => Default::default(),
     };
-    let (mut config, warnings) = build::main(&root, &mut decoder.problems);
+    let (mut config, mut warnings) = build::main(&root, &mut decoder.problems);
     if let Some(log) = config.access_log.as_mut().and_then(|log| log.path.as_mut()) {
         *log = path.and_then(Path::parent).unwrap_or(Path::new("")).join(&*log);
     }
     build::override_addresses(&mut config, sources, &mut decoder.problems);
     build::override_admin_addr(&mut config, sources, &mut decoder.problems);
     let includes = build::includes(&root);
-    let included = open_includes(&includes, &mut files, path, &mut decoder);
+    let directory = path.and_then(Path::parent).unwrap_or(Path::new(""));
+    let named = include::expand(directory, &includes, &mut decoder.problems, &mut warnings);
+    let included = open_includes(&named.files, &mut files, path, &mut decoder);
     problems.add(decoder.problems, decoder.untold);
 
     let mut routes = Routes::default();
@@ -147,45 +168,46 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<Problem>) {
         problems.add(decoder.problems, decoder.untold);
     }
     config.file_routes = routes.settings;
-    (Loaded { config, files, warnings }, problems.finish())
+    (Loaded { config, files, warnings }, named.directories, problems.finish())
 }
 
 /// Reads the files under `providers.include`; what can't be read is a problem at its place there.
 fn open_includes(
-    includes: &[(&str, &Place)],
+    includes: &[Included],
     files: &mut Vec<PathBuf>,
     main: Option<&Path>,
     decoder: &mut Decoder,
 ) -> Vec<(PathBuf, String)> {
-    let directory = main.and_then(Path::parent).unwrap_or(Path::new(""));
     let mut canonical: Vec<(PathBuf, String)> = Vec::new();
     if let Some(path) = main.and_then(|main| main.canonicalize().ok()) {
         canonical.push((path, "this very file".into()));
     }
     let mut texts = Vec::new();
-    for (index, (name, place)) in includes.iter().enumerate() {
+    for (index, Included { path, place, by_pattern }) in includes.iter().enumerate() {
         if index >= limits::CONFIG_FILES {
             let message = format!("more than {} files", limits::CONFIG_FILES);
-            decoder.push(Problem::new((*place).clone(), message));
+            decoder.push(Problem::new(place.clone(), message));
             break;
         }
-        let path = directory.join(name);
         if let Ok(real) = path.canonicalize() {
             if let Some((_, first)) = canonical.iter().find(|(known, _)| *known == real) {
-                let message = format!("{} is included already: {first}", path.display());
-                decoder.push(Problem::new((*place).clone(), message));
+                // A pattern means all that are there; one of them may be named too.
+                if !by_pattern {
+                    let message = format!("{} is included already: {first}", path.display());
+                    decoder.push(Problem::new(place.clone(), message));
+                }
                 continue;
             }
             canonical.push((real, format!("first at {place}")));
         }
         files.push(path.clone());
-        match source::read(&path, false) {
-            Ok(text) => texts.push((path, text)),
+        match source::read(path, false) {
+            Ok(text) => texts.push((path.clone(), text)),
             // What is wrong with the text has a place in it; what is wrong with the file is said here.
             Err(problem) if matches!(problem.place, Place::File { .. }) => decoder.push(problem),
             Err(problem) => {
                 let message = format!("{}: {}", path.display(), problem.message);
-                decoder.push(Problem { place: (*place).clone(), message, ..problem });
+                decoder.push(Problem { place: place.clone(), message, ..problem });
             }
         }
     }

@@ -8,6 +8,7 @@ mod build;
 mod decode;
 mod example;
 mod expand;
+mod include;
 mod leaf;
 mod load;
 mod merge;
@@ -22,7 +23,7 @@ pub mod labels;
 pub mod schema;
 
 pub use example::example;
-pub use load::{Check, FileChoice, Loaded, Sources, admin_addr, check, load};
+pub use load::{Attempt, Check, FileChoice, Loaded, Sources, admin_addr, attempt, check, load};
 pub use types::{
     AccessLog, AccessLogFormat, CertPair, Config, EngineConfig, ListenAddr, OnStaleSocket, TlsConfig,
 };

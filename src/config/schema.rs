@@ -364,8 +364,9 @@ static PROVIDERS: &[Key] = &[
     },
     Key {
         default: "[]",
-        unit: "list of files, relative to this file",
-        meaning: "Route files.",
+        unit: "list of files, relative to this file; `*` and `?` in a file's name stand for any letters, any letter",
+        meaning: "Route files. Those that match a pattern are taken in the order of their names; new ones are \
+                  found while it runs.",
         example: "[routes.yml]",
         ..key("include", Kind::List(Leaf::File))
     },

@@ -29,6 +29,14 @@ pub(super) struct Candidate {
     place: Place,
 }
 
+/// Without the line, which moves when others come and go.
+fn file_of(place: &Place) -> String {
+    match place {
+        Place::File { path, .. } => path.display().to_string(),
+        place => place.to_string(),
+    }
+}
+
 /// Where a candidate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -43,15 +51,16 @@ pub(super) enum Origin {
 }
 
 impl Candidate {
-    pub fn of_file(settings: &route::Settings) -> Candidate {
+    /// `life` says which life of an address this is.
+    pub fn of_file(settings: &route::Settings, life: impl Fn(&str, u16) -> u64) -> Candidate {
         let host = settings.host.clone().unwrap_or_else(|| "localhost".into());
         let port = settings.port.unwrap_or(80);
         let target = Target::Address { host: host.clone(), port };
-        let key = EndpointKey::Address { host: host.into(), port };
+        let key = EndpointKey::Address { life: life(&host, port), host: host.into(), port };
         Candidate {
             alias: route::canonical(&settings.alias).into(),
             origin: Origin::File,
-            name: format!("route file {}", settings.place),
+            name: format!("route file {}", file_of(&settings.place)),
             why: String::new(),
             target,
             key: Some(key),

@@ -12,7 +12,7 @@ mod status;
 mod world;
 
 pub use status::{EngineStatus, Exclusion, RouteStatus, Status, Whereto};
-pub use world::{EngineSetup, World, WorldSetup};
+pub use world::{Change, EngineSetup, World, WorldSetup};
 
 use crate::docker::Report;
 use crate::limits::{CONTROL_BATCH, CONTROL_QUEUE, TELL_AGAIN};
@@ -30,6 +30,8 @@ pub enum Message {
     Engine(Report),
     /// What is served now, and why.
     Status(Sender<Status>),
+    /// Another configuration; the sender is told when it is served.
+    Configure(Box<Change>, Sender<()>),
     /// Close all endpoints and end.
     Stop,
 }
@@ -57,6 +59,16 @@ impl Mailbox {
         let (asker, answer) = bounded(1);
         self.0.send_timeout(Message::Status(asker), patience).ok()?;
         answer.recv_timeout(patience).ok()
+    }
+}
+
+impl Mailbox {
+    /// Has the world take `change`; true once requests are answered by it, false if that takes longer than
+    /// `patience` or control has ended.
+    pub fn configure(&self, change: Change, patience: Duration) -> bool {
+        let (told, heard) = bounded(1);
+        let message = Message::Configure(Box::new(change), told);
+        self.0.send_timeout(message, patience).is_ok() && heard.recv_timeout(patience).is_ok()
     }
 }
 
@@ -105,13 +117,19 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
         let mut stop = false;
         let mut changed = false;
         let mut unannounced = false;
+        let mut configured = Vec::new();
         for message in first.into_iter().chain(messages.try_iter().take(CONTROL_BATCH)) {
             match message {
                 Message::Engine(report) => changed |= world.apply(report, now()),
+                Message::Configure(change, told) => {
+                    world.configure(*change);
+                    configured.push(told);
+                    changed = true;
+                }
                 // Whoever asked may have given up waiting. What was reported before is in the answer.
                 Message::Status(asker) => {
                     if std::mem::take(&mut changed) {
-                        publisher.publish(world.snapshot(now()));
+                        publish(world, publisher);
                         unannounced = true;
                     }
                     drop(asker.try_send(world.status()));
@@ -122,15 +140,25 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
         if stop {
             break;
         }
+        changed |= !configured.is_empty();
         if changed {
-            publisher.publish(world.snapshot(now()));
-            world.published();
+            publish(world, publisher);
         }
         if changed || unannounced || !told {
             told = announce();
         }
+        for told in configured {
+            // The other side may have given up waiting.
+            let _ = told.try_send(());
+        }
     }
     world.close();
+}
+
+/// Publishes the world as it is now.
+fn publish(world: &mut World, publisher: &Publisher) {
+    publisher.publish(world.snapshot(now()));
+    world.published();
 }
 
 #[allow(clippy::disallowed_methods)] // the one place where the control thread reads the clock

@@ -33,6 +33,7 @@ pub struct WorldSetup {
 }
 
 /// One engine of the configuration.
+#[derive(Clone, Debug)]
 pub struct EngineSetup {
     pub name: Arc<str>,
     pub url: String,
@@ -41,12 +42,31 @@ pub struct EngineSetup {
     pub backlog: Arc<Backlog>,
 }
 
+/// Another configuration for a world that lives on.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub engines: Vec<EngineSetup>,
+    /// Engines with a supervisor that starts anew: nothing known before is believed.
+    pub restarted: Vec<Arc<str>>,
+    pub file_routes: Vec<route::Settings>,
+    pub match_domains: Vec<String>,
+    pub recreate_wait: Duration,
+    pub entrypoint: Arc<route::Entrypoint>,
+    pub redirect_http: bool,
+    /// Problems of the configuration itself.
+    pub standing: Vec<Problem>,
+    /// The files it was read from.
+    pub files: Vec<PathBuf>,
+}
+
 /// The state of the world, stepped by reports.
 pub struct World {
     pub(super) setup: WorldSetup,
     pub(super) engines: Vec<EngineView>,
     generation: u64,
     endpoints: HashMap<EndpointKey, Endpoint>,
+    /// Which life the addresses of route files are in.
+    lives: HashMap<(Arc<str>, u16), u64>,
     problems: BTreeSet<Problem>,
     /// Who serves each alias, as of the last snapshot.
     pub(super) winners: merge::Winners<Target>,
@@ -85,6 +105,7 @@ impl World {
             engines,
             generation: 0,
             endpoints: HashMap::new(),
+            lives: HashMap::new(),
             problems,
             winners: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -114,6 +135,46 @@ impl World {
         }
     }
 
+    /// Takes another configuration. What is in both goes on: an engine's containers, the endpoints.
+    pub fn configure(&mut self, change: Change) {
+        let Change {
+            engines,
+            restarted,
+            file_routes,
+            match_domains,
+            recreate_wait,
+            entrypoint,
+            redirect_http,
+            standing,
+            files,
+        } = change;
+        let own_id = self.setup.own_id.clone();
+        let mut known: HashMap<Arc<str>, EngineView> =
+            self.engines.drain(..).map(|view| (Arc::clone(&view.name), view)).collect();
+        for name in &restarted {
+            known.remove(name);
+        }
+        self.engines = engines
+            .iter()
+            .map(|setup| match known.remove(&setup.name) {
+                Some(view) => view.reconfigured(setup, own_id.as_deref()),
+                None => EngineView::new(setup),
+            })
+            .collect();
+        self.setup = WorldSetup {
+            engines,
+            file_routes,
+            match_domains,
+            recreate_wait,
+            entrypoint,
+            redirect_http,
+            own_id,
+            endpoints: Arc::clone(&self.setup.endpoints),
+            standing,
+            files,
+        };
+    }
+
     /// The next snapshot. Closes the endpoints that no route leads to any more, and says what has changed.
     pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         self.generation += 1;
@@ -137,6 +198,7 @@ impl World {
         let (routes, conflicts) = merge::winners(resolved);
         problems.extend(conflicts);
         self.close_unused(&endpoints);
+        self.lives = endpoints.keys().filter_map(life_of).collect();
         let open_keys = endpoints.keys().cloned().collect();
         self.endpoints = endpoints;
         self.say_problems(problems);
@@ -187,7 +249,11 @@ impl World {
     }
 
     fn candidates(&self) -> (Vec<Candidate>, Vec<Problem>) {
-        let files = self.setup.file_routes.iter().map(Candidate::of_file);
+        let life = |host: &str, port| {
+            let known = self.lives.get(&(Arc::from(host), port));
+            known.copied().unwrap_or(self.generation)
+        };
+        let files = self.setup.file_routes.iter().map(|settings| Candidate::of_file(settings, life));
         let mut candidates: Vec<Candidate> = files.collect();
         let mut problems = self.setup.standing.clone();
         for (index, engine) in self.engines.iter().enumerate() {
@@ -353,6 +419,19 @@ impl EngineView {
         }
     }
 
+    fn reconfigured(mut self, setup: &EngineSetup, own_id: Option<&str>) -> EngineView {
+        self.backlog = Arc::clone(&setup.backlog);
+        if self.explicit_only != setup.explicit_only {
+            self.explicit_only = setup.explicit_only;
+            let mut seen = std::mem::take(&mut self.containers);
+            for seen in seen.values_mut() {
+                seen.discovery = self.discover(&seen.container, own_id);
+            }
+            self.containers = seen;
+        }
+        self
+    }
+
     fn enter(&mut self, state: EngineState, reason: String) -> bool {
         let first = !std::mem::replace(&mut self.heard, true);
         if !first && self.state == state && self.reason == reason {
@@ -424,6 +503,13 @@ impl EngineView {
         };
         let context = Context { engine: &self.name, explicit_only: self.explicit_only, own_id, reach };
         discovery::discover(&context, container)
+    }
+}
+
+fn life_of(key: &EndpointKey) -> Option<((Arc<str>, u16), u64)> {
+    match key {
+        EndpointKey::Address { host, port, life } => Some(((Arc::clone(host), *port), *life)),
+        EndpointKey::Run { .. } => None,
     }
 }
 

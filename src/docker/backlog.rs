@@ -14,6 +14,7 @@
 use crate::util::Locked;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, recv};
+use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -31,6 +32,12 @@ pub struct Backlog {
 /// Something is on its way as long as this is held.
 #[derive(Clone, Debug)]
 pub struct Mark(#[allow(dead_code)] Arc<()>); // held, never looked at
+
+impl fmt::Debug for Backlog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backlog").finish_non_exhaustive()
+    }
+}
 
 impl Backlog {
     /// Nothing is on its way.

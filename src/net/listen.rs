@@ -112,13 +112,31 @@ pub fn reserve() -> Result<Reserved, BindError> {
 /// # Errors
 /// See [`BindError`].
 pub fn bind(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<BoundListener>, BindError> {
+    bind_either(addr, dual_stack, copies, true)
+}
+
+/// As [`bind`], for an address that overlaps with a listener of this process that is about to close
+/// (`127.0.0.1:80` becomes `:80`): the kernel shares it, so that no moment is without a listener.
+///
+/// # Errors
+/// See [`BindError`]. Another program of the same user that shares its address isn't noticed.
+pub fn bind_over(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<BoundListener>, BindError> {
+    bind_either(addr, dual_stack, copies, false)
+}
+
+fn bind_either(
+    addr: SocketAddr,
+    dual_stack: bool,
+    copies: usize,
+    alone: bool,
+) -> Result<Vec<BoundListener>, BindError> {
     if !dual_stack || !addr.ip().is_unspecified() {
-        return bind_all(addr, false, copies);
+        return bind_all(addr, false, copies, alone);
     }
     let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), addr.port());
-    match bind_all(v6, true, copies) {
+    match bind_all(v6, true, copies, alone) {
         Err(BindError::Unavailable { error, .. }) if is_without_ipv6(&error) => {
-            bind_all(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), addr.port()), false, copies)
+            bind_all(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), addr.port()), false, copies, alone)
         }
         result => result,
     }
@@ -161,6 +179,11 @@ impl Listener {
         self.inner.accept_until(deadline, abort).map(|(stream, peer)| (stream, canonical(peer)))
     }
 
+    /// From now on no handshake begins, and those under way end; as [`TcpListener::refuse_new`].
+    pub fn refuse_new(&self) -> io::Result<()> {
+        self.inner.refuse_new()
+    }
+
     /// The next connection if one waits: to empty the backlog of a listener that is about to close.
     pub fn try_accept(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         Ok(self.inner.try_accept()?.map(|(stream, peer)| (stream, canonical(peer))))
@@ -176,10 +199,15 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-fn bind_all(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<BoundListener>, BindError> {
+fn bind_all(
+    addr: SocketAddr,
+    dual_stack: bool,
+    copies: usize,
+    alone: bool,
+) -> Result<Vec<BoundListener>, BindError> {
     let mut tries = PORT_ZERO_TRIES;
     loop {
-        match bind_once(addr, dual_stack, copies) {
+        match bind_once(addr, dual_stack, copies, alone) {
             // The port the kernel picked was taken by somebody between the trial and the bind.
             Err(BindError::Taken { .. }) if addr.port() == 0 && tries > 0 => tries -= 1,
             result => return result,
@@ -189,7 +217,12 @@ fn bind_all(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<Bou
 
 const PORT_ZERO_TRIES: u32 = 16;
 
-fn bind_once(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<BoundListener>, BindError> {
+fn bind_once(
+    addr: SocketAddr,
+    dual_stack: bool,
+    copies: usize,
+    alone: bool,
+) -> Result<Vec<BoundListener>, BindError> {
     let failed = |error: io::Error, addr: SocketAddr| match error.kind() {
         io::ErrorKind::AddrInUse => BindError::Taken { addr, owner: owner::of_listener(addr) },
         io::ErrorKind::PermissionDenied => BindError::Denied { addr },
@@ -202,7 +235,7 @@ fn bind_once(addr: SocketAddr, dual_stack: bool, copies: usize) -> Result<Vec<Bo
         trial = Some(picked);
     }
     let claim = Arc::new(Claim::new(addr)?);
-    if trial.is_none() {
+    if trial.is_none() && alone {
         trial = Some(open(addr, dual_stack, false).map_err(|e| failed(e, addr))?);
     }
     // It never listened; now the address is known to be free.

@@ -9,6 +9,6 @@ pub mod tls;
 
 pub use self::dns::resolve;
 pub use self::lane::lane_run;
-pub use self::listen::{BindError, BoundListener, Listener, Reserved, bind, reserve};
+pub use self::listen::{BindError, BoundListener, Listener, Reserved, bind, bind_over, reserve};
 pub use self::owner::Owner;
 pub use self::stream::Stream;

@@ -14,18 +14,23 @@ use super::opening;
 use super::record::{Asked, Record};
 use super::{Admitted, Entrance, Protocol};
 use crate::http;
-use crate::limits::REQUEST_HEAD_BYTES;
-use crate::net::{Stream, tls};
+use crate::limits::{LISTENER_LINGER, REQUEST_HEAD_BYTES};
+use crate::net::{Listener, Stream, tls};
 use crate::route::Opening;
-use crate::runtime::{self, TcpStream, Wake};
+use crate::runtime::{self, Abort, TcpStream, Wake};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Accepts until the core drains or stops; the last are taken from the backlog before the listener closes.
-pub(super) fn accept_loop(core: &Rc<Core>, entrance: Entrance) {
+/// What becomes of an accepted connection.
+type Enter = fn(&Rc<Core>, TcpStream, SocketAddr);
+
+/// Accepts until `accepting` is fired or the core stops; the last are taken from the backlog before the
+/// listener closes.
+pub(super) fn accept_loop(core: &Rc<Core>, entrance: Entrance, accepting: &Abort) {
     let Entrance { listener, protocol } = entrance;
-    let enter = match protocol {
+    let enter: Enter = match protocol {
         Protocol::Http => admit_plain,
         Protocol::Https => shake_hands,
     };
@@ -33,17 +38,35 @@ pub(super) fn accept_loop(core: &Rc<Core>, entrance: Entrance) {
         Ok(listener) => listener,
         Err(error) => return log::error!("a listener can't be watched: {error}"),
     };
-    let accepting = core.accepting();
-    loop {
-        match listener.accept_until(None, Some(&accepting)) {
-            Ok((stream, peer)) => enter(core, stream, peer),
-            Err(error) if runtime::is_aborted(&error) => break,
-            Err(error) if runtime::is_stopped(&error) => return,
-            Err(error) => return log::error!("accept ended: {error}"),
+    let ended = accept_until(core, &listener, enter, None, Some(accepting));
+    if runtime::is_aborted(&ended) {
+        // Without the filter a handshake that ends between the last look and the close is lost.
+        let end = match listener.refuse_new() {
+            Ok(()) => accept_until(core, &listener, enter, Some(runtime::now() + LISTENER_LINGER), None),
+            Err(error) => error,
+        };
+        log::debug!("a listener closes: {end}");
+        while let Ok(Some((stream, peer))) = listener.try_accept() {
+            enter(core, stream, peer);
         }
+    } else if !runtime::is_stopped(&ended) {
+        log::error!("accept ended: {ended}");
     }
-    while let Ok(Some((stream, peer))) = listener.try_accept() {
-        enter(core, stream, peer);
+}
+
+/// Accepts until it can't; says why.
+fn accept_until(
+    core: &Rc<Core>,
+    listener: &Listener,
+    enter: Enter,
+    deadline: Option<Instant>,
+    abort: Option<&Abort>,
+) -> io::Error {
+    loop {
+        match listener.accept_until(deadline, abort) {
+            Ok((stream, peer)) => enter(core, stream, peer),
+            Err(error) => return error,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one core owns: its view of the snapshot, leases, pools, gates and counts. Never shared: everything
 //! here is `Rc`, `Cell` and `RefCell`, and no borrow lives across a wait.
 
-use super::Shared;
+use super::{ListenerId, Shared};
 use crate::access_log::Queue;
 use crate::gate::{Gates, Passed};
 use crate::lifecycle::{CoreLeases, Refused};
@@ -42,8 +42,8 @@ pub(super) struct Core {
     active: Cell<usize>,
     drained: RefCell<Option<Sender<()>>>,
     draining: Cell<bool>,
-    /// Fired when the listeners have to close.
-    accepting: Abort,
+    /// The listeners.
+    accepting: RefCell<HashMap<ListenerId, Accepting>>,
     requests: Cell<u64>,
     index: usize,
     id_prefix: u32,
@@ -72,7 +72,7 @@ impl Core {
             active: Cell::new(0),
             drained: RefCell::default(),
             draining: Cell::new(false),
-            accepting: Abort::new(),
+            accepting: RefCell::default(),
             requests: Cell::new(0),
             index,
             id_prefix,
@@ -196,15 +196,45 @@ impl Core {
         self.draining.get()
     }
 
-    /// What ends the accept loops.
-    pub fn accepting(&self) -> Abort {
-        self.accepting.clone()
+    /// A new listener, and what ends its accept loop.
+    pub fn accepting(&self, id: ListenerId) -> Abort {
+        let abort = Abort::new();
+        if self.draining() {
+            abort.fire();
+        }
+        self.accepting.borrow_mut().insert(id, Accepting { abort: abort.clone(), told: None });
+        abort
+    }
+
+    /// The accept loop of a listener has ended, and the listener is closed.
+    pub fn accepted(&self, id: ListenerId) {
+        let ended = self.accepting.borrow_mut().remove(&id);
+        if let Some(told) = ended.and_then(|accepting| accepting.told) {
+            // The other side may have given up waiting.
+            let _ = told.try_send(());
+        }
+    }
+
+    /// Ends the accept loop of a listener; `told` hears when it is closed, at once if it was before.
+    pub fn stop_accepting(&self, id: ListenerId, told: Sender<()>) {
+        let abort = match self.accepting.borrow_mut().get_mut(&id) {
+            Some(accepting) => {
+                accepting.told = Some(told);
+                accepting.abort.clone()
+            }
+            None => {
+                let _ = told.try_send(());
+                return;
+            }
+        };
+        abort.fire();
     }
 
     /// From now on each connection ends after its exchange; `told` hears when none is in work.
     pub fn drain(&self, told: Sender<()>) {
         self.draining.set(true);
-        self.accepting.fire();
+        let aborts: Vec<Abort> = self.accepting.borrow().values().map(|a| a.abort.clone()).collect();
+        aborts.iter().for_each(Abort::fire);
         *self.drained.borrow_mut() = Some(told);
         self.tell_drained();
     }
@@ -217,6 +247,13 @@ impl Core {
             let _ = told.try_send(());
         }
     }
+}
+
+/// A listener that accepts.
+struct Accepting {
+    abort: Abort,
+    /// Who waits for it to be closed.
+    told: Option<Sender<()>>,
 }
 
 /// A route by its name, and where its requests are counted. Of this core alone, so that a request changes no

@@ -44,7 +44,7 @@ pub struct Shared {
     /// Names this process in the `Via` field: a request that carries it has come back (508).
     pub instance: String,
     /// Addresses of our own listeners: an upstream that is one of them is refused.
-    pub own_listeners: Vec<SocketAddr>,
+    own_listeners: Locked<Arc<[SocketAddr]>>,
     /// The port that plain requests are sent to when their route wants HTTPS; none without HTTPS.
     pub https_port: Option<u16>,
     /// The certificates of HTTPS.
@@ -94,6 +94,7 @@ impl Shared {
     pub fn new(setup: Setup) -> Arc<Self> {
         let Setup { publisher, instance, own_listeners, https_port, certs, seed, cap, observers } = setup;
         let (connections, clients) = (AtomicUsize::new(0), Locked::new(HashMap::new()));
+        let own_listeners = Locked::new(own_listeners.into());
         Arc::new(Shared {
             publisher,
             instance,
@@ -106,6 +107,16 @@ impl Shared {
             connections,
             clients,
         })
+    }
+
+    /// Replaces the addresses of our own listeners.
+    pub fn set_own_listeners(&self, addrs: Vec<SocketAddr>) {
+        self.own_listeners.with(|own| *own = addrs.into());
+    }
+
+    /// The addresses of our own listeners; asked once per upstream connect.
+    fn own_listeners(&self) -> Arc<[SocketAddr]> {
+        self.own_listeners.with(|own| Arc::clone(own))
     }
 
     /// Counts a client connection in, unless as many are open as there may be, in all or from its address.
@@ -158,8 +169,11 @@ impl Drop for Admitted {
     }
 }
 
+/// A number that a listener has on all cores; never used again.
+pub type ListenerId = u64;
+
 /// The listeners of each core, taken by the core when it starts.
-pub type Listeners = Locked<Vec<Vec<Entrance>>>;
+pub type Listeners = Locked<Vec<Vec<(ListenerId, Entrance)>>>;
 
 /// A listener and what is spoken there.
 pub struct Entrance {
@@ -185,12 +199,50 @@ pub fn start_core(id: CoreId, shared: &Arc<Shared>, listeners: &Listeners) {
     let ticking = Rc::clone(&core);
     runtime::every(CORE_TICK, move || ticking.tick());
     let own = listeners.with(|all| all.pop()).unwrap_or_default();
-    for entrance in own {
-        let core = Rc::clone(&core);
-        let spawned = runtime::spawn(move || connection::accept_loop(&core, entrance));
-        if let Err(error) = spawned {
-            log::error!("core {id:?} can't accept: {error}");
-        }
+    for (number, listener) in own {
+        accept(&core, number, listener);
+    }
+}
+
+/// Has a core accept from one more listener, which is taken from `listener`.
+///
+/// # Errors
+/// The core is too busy to be told; the listener is still there.
+pub fn open_listener(
+    core: &CoreHandle,
+    id: ListenerId,
+    listener: &Arc<Locked<Option<Entrance>>>,
+) -> Result<(), runtime::Full> {
+    let listener = Arc::clone(listener);
+    core.post(move || {
+        with_core(|core| {
+            if let Some(listener) = listener.with(Option::take) {
+                accept(core, id, listener);
+            }
+        });
+    })
+}
+
+/// Has a core close a listener, once its backlog is empty; `told` hears when it is closed. Its connections
+/// live on.
+///
+/// # Errors
+/// The core is too busy to be told.
+pub fn close_listener(core: &CoreHandle, id: ListenerId, told: &Sender<()>) -> Result<(), runtime::Full> {
+    let told = told.clone();
+    core.post(move || with_core(|core| core.stop_accepting(id, told)))
+}
+
+fn accept(core: &Rc<core::Core>, id: ListenerId, listener: Entrance) {
+    let accepting = core.accepting(id);
+    let own = Rc::clone(core);
+    let spawned = runtime::spawn(move || {
+        connection::accept_loop(&own, listener, &accepting);
+        own.accepted(id);
+    });
+    if let Err(error) = spawned {
+        log::error!("core {:?} can't accept: {error}", runtime::current());
+        core.accepted(id);
     }
 }
 

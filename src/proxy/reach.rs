@@ -285,7 +285,7 @@ fn is_own_listener(core: &Core, stream: &Stream) -> bool {
         own.port() == peer.port()
             && (own.ip().is_unspecified() || canonical(own.ip()) == canonical(peer.ip()))
     };
-    here && core.shared.own_listeners.iter().any(listens)
+    here && core.shared.own_listeners().iter().any(listens)
 }
 
 fn canonical(ip: IpAddr) -> IpAddr {

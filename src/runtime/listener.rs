@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, sockopt};
 
 use super::abort::Abort;
+use super::filter;
 use super::source::{Direction, Done, Io, Until};
 use super::tcp::TcpStream;
 use super::{now, sleep_until};
@@ -76,6 +77,16 @@ impl TcpListener {
             Ok(Some(accepted)) => self.judge(Ok(accepted)),
             Err(e) => self.judge(Err(e)),
         }
+    }
+
+    /// From now on no handshake begins: SYNs are dropped before the kernel answers them. Handshakes under way
+    /// end, so that after a while the backlog can be emptied for good. A client that knocks now tries again
+    /// after a second, as TCP does, and finds the port closed or somebody else on it.
+    ///
+    /// # Errors
+    /// The kernel has no socket filters.
+    pub fn refuse_new(&self) -> io::Result<()> {
+        filter::drop_syns(self.io.as_fd())
     }
 
     /// The address it listens on.

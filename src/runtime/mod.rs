@@ -21,6 +21,7 @@ mod abort;
 mod core;
 mod cores;
 mod error;
+mod filter;
 pub mod handover;
 mod inbox;
 mod inherited;

@@ -15,8 +15,9 @@ use std::time::Instant;
 pub enum EndpointKey {
     /// One run of a container: its id and when it started (nanoseconds since the Unix epoch).
     Run { engine: Arc<str>, id: Arc<str>, started_at: i64 },
-    /// The host and port of a route file.
-    Address { host: Arc<str>, port: u16 },
+    /// The host and port of a route file. `life` grows whenever it is routed anew after it was not: requests
+    /// of its former life may still be out.
+    Address { host: Arc<str>, port: u16, life: u64 },
 }
 
 impl fmt::Display for EndpointKey {
@@ -25,7 +26,7 @@ impl fmt::Display for EndpointKey {
             EndpointKey::Run { engine, id, started_at } => {
                 write!(f, "{engine}/{}@{started_at}", id.get(..12).unwrap_or(id))
             }
-            EndpointKey::Address { host, port } => write!(f, "{host}:{port}"),
+            EndpointKey::Address { host, port, .. } => write!(f, "{host}:{port}"),
         }
     }
 }
