@@ -392,13 +392,16 @@ fn what_was_served_is_on_standard_output_when_the_program_has_ended() {
         .args(["serve", "--config"])
         .arg(&config)
         .env_remove("RUST_LOG")
+        .env("TIDEGATE_ADMIN_ADDR", "off")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let addr = lines.find_map(|line| Some(line.split_once("http://")?.1.trim().parse().unwrap())).unwrap();
+    let addr = lines
+        .find_map(|line| Some(line.split_once("listening on http://")?.1.trim().parse().unwrap()))
+        .unwrap();
     let rest = std::thread::spawn(move || lines.count());
     for path in ["/1", "/2", "/3"] {
         let mut client = Client::connect(addr);

@@ -33,7 +33,7 @@ fn routes_and_problems_are_printed() {
     let printed = text(&output.stdout).replace(&format!("{}/", home.path().display()), "");
     let expected = "\
 ALIAS  LEADS TO       SCHEME  FROM                           REACHED BY
-app    192.0.2.7:81   http    route file routes.yml:1:1: app
+app    192.0.2.7:81   http    route file routes.yml
     host: host of the route file; port: port of the route file; scheme: default
 ";
     let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");

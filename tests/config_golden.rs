@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tidegate::config::{Config, FileChoice, Loaded, Sources, load};
 use tidegate::error::{Place, Problem};
-use tidegate::route::UpstreamTls;
+use tidegate::route::{Settings, UpstreamTls};
 
 const END: &str = "-----\n";
 
@@ -134,23 +134,7 @@ fn dump(loaded: &Loaded) -> String {
         Some(listen) => writeln!(text, "admin {} from {}", listen.addr, listen.place).unwrap(),
         None => writeln!(text, "admin off").unwrap(),
     }
-    for route in file_routes {
-        let (host, port) = (route.host.as_deref().unwrap_or("-"), route.port.unwrap_or(0));
-        let scheme = route.scheme.map_or("-", |scheme| scheme.as_str());
-        write!(text, "route {} {scheme} {host} {port}", route.alias).unwrap();
-        if let Some(redirect) = route.redirect_http {
-            write!(text, " redirect_http {redirect}").unwrap();
-        }
-        if route.tls != UpstreamTls::default() {
-            let UpstreamTls { no_verify, server_name, trusted } = &route.tls;
-            let trusted = trusted.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-            write!(text, " no_verify {no_verify} server_name {server_name:?} trusted {trusted}").unwrap();
-        }
-        writeln!(text, " from {}", route.place).unwrap();
-        if route.tuning != Default::default() {
-            writeln!(text, "  {:?}", route.tuning).unwrap();
-        }
-    }
+    file_routes.iter().for_each(|route| dump_route(&mut text, route));
     for file in &loaded.files {
         writeln!(text, "file {}", file.display()).unwrap();
     }
@@ -158,6 +142,24 @@ fn dump(loaded: &Loaded) -> String {
         writeln!(text, "warning {warning}").unwrap();
     }
     text
+}
+
+fn dump_route(text: &mut String, route: &Settings) {
+    let (host, port) = (route.host.as_deref().unwrap_or("-"), route.port.unwrap_or(0));
+    let scheme = route.scheme.map_or("-", |scheme| scheme.as_str());
+    write!(text, "route {} {scheme} {host} {port}", route.alias).unwrap();
+    if let Some(redirect) = route.redirect_http {
+        write!(text, " redirect_http {redirect}").unwrap();
+    }
+    if route.tls != UpstreamTls::default() {
+        let UpstreamTls { no_verify, server_name, trusted } = &route.tls;
+        let trusted = trusted.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        write!(text, " no_verify {no_verify} server_name {server_name:?} trusted {trusted}").unwrap();
+    }
+    writeln!(text, " from {}", route.place).unwrap();
+    if route.tuning != Default::default() {
+        writeln!(text, "  {:?}", route.tuning).unwrap();
+    }
 }
 
 #[test]

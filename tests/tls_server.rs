@@ -222,7 +222,9 @@ fn a_thousand_stalled_handshakes_hold_nobody_up() {
     let _ = tidegate::runtime::raise_nofile();
     let backend = Backend::answering(|_| "ok".into());
     let pair = authority.write(&dir, "app", &["app.test"]);
-    let proxy = start(&[("app", backend.addr)], vec![pair], None);
+    let mut setup = https(&[("app", backend.addr)], vec![pair], None);
+    setup.entrypoint.max_conns_per_client = 5_000;
+    let proxy = Proxy::start(setup);
     let config = Arc::new(trusting(&authority, &[&TLS13]));
     let hello = hello(&config, "app.test");
     let stalled: Vec<TcpStream> = (0..1000)

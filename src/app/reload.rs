@@ -328,6 +328,16 @@ impl Running {
         self.listeners.addrs().into_iter().chain(self.admin_addr).collect()
     }
 
+    /// What is not taken over.
+    fn needs_restart(&self, config: &Config) -> impl Iterator<Item = Problem> + use<> {
+        let admin = |config: &Config| config.admin.as_ref().map(|listen| listen.addr);
+        let admin = (admin(config) != admin(&self.config))
+            .then_some("a change of `admin.addr` needs a restart: the former address goes on");
+        let workers = (config.workers != self.workers)
+            .then_some("a change of `workers` needs a restart: as many threads as before go on");
+        admin.into_iter().chain(workers).map(|message| Problem::new(Place::Default, message))
+    }
+
     /// Has other certificates serve from the next handshake on.
     ///
     /// # Errors
@@ -352,16 +362,7 @@ impl Running {
                 StartError::Io(error) => vec![Problem::new(Place::Default, error.to_string())],
             })?;
         self.swap_certs(&config)?;
-        if config.admin.as_ref().map(|listen| listen.addr)
-            != self.config.admin.as_ref().map(|listen| listen.addr)
-        {
-            let message = "a change of `admin.addr` needs a restart: the former address goes on";
-            warnings.push(Problem::new(Place::Default, message));
-        }
-        if config.workers != self.workers {
-            let message = "a change of `workers` needs a restart: as many threads as before go on";
-            warnings.push(Problem::new(Place::Default, message));
-        }
+        warnings.extend(self.needs_restart(&config));
         let stopped = self.engines.stop_others(&config.engines);
         if let Err(error) = self.observed.configure(&config) {
             let message = format!("the access log can't be started: {error}");

@@ -78,7 +78,7 @@ pub struct BoundListener {
 /// A listening socket on its core.
 pub struct Listener {
     inner: TcpListener,
-    _claim: Option<Arc<Claim>>,
+    claim: Option<Arc<Claim>>,
 }
 
 /// A loopback port of our own, for a server that binds with `SO_REUSEPORT` itself.
@@ -159,7 +159,7 @@ impl BoundListener {
     /// # Errors
     /// The caller is on no core, or epoll has no room.
     pub fn listen(self) -> io::Result<Listener> {
-        Ok(Listener { inner: TcpListener::from_std(self.socket)?, _claim: self.claim })
+        Ok(Listener { inner: TcpListener::from_std(self.socket)?, claim: self.claim })
     }
 }
 
@@ -177,6 +177,11 @@ impl Listener {
         abort: Option<&Abort>,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         self.inner.accept_until(deadline, abort).map(|(stream, peer)| (stream, canonical(peer)))
+    }
+
+    /// Whether whoever started us keeps the socket: then its backlog is for the next one.
+    pub fn is_inherited(&self) -> bool {
+        self.claim.is_none()
     }
 
     /// From now on no handshake begins, and those under way end; as [`TcpListener::refuse_new`].

@@ -39,7 +39,9 @@ pub(super) fn accept_loop(core: &Rc<Core>, entrance: Entrance, accepting: &Abort
         Err(error) => return log::error!("a listener can't be watched: {error}"),
     };
     let ended = accept_until(core, &listener, enter, None, Some(accepting));
-    if runtime::is_aborted(&ended) {
+    if runtime::is_aborted(&ended) && listener.is_inherited() {
+        log::debug!("an inherited listener is left");
+    } else if runtime::is_aborted(&ended) {
         // Without the filter a handshake that ends between the last look and the close is lost.
         let end = match listener.refuse_new() {
             Ok(()) => accept_until(core, &listener, enter, Some(runtime::now() + LISTENER_LINGER), None),

@@ -6,6 +6,7 @@
 
 mod address;
 mod exclusion;
+mod known;
 mod labels;
 mod place;
 mod port;
