@@ -95,18 +95,11 @@ impl App {
     /// # Errors
     /// A listener that can't be had, with its place; threads or descriptors that the system refuses.
     pub fn start(config: Config) -> Result<App, StartError> {
-        App::start_loaded(Loaded { config, files: Vec::new(), warnings: Vec::new() })
+        App::build(Loaded { config, files: Vec::new(), warnings: Vec::new() }, None)
     }
 
-    /// The same for a configuration from files; its warnings are among the problems that `/api/problems` lists.
-    ///
-    /// # Errors
-    /// See [`App::start`].
-    pub fn start_loaded(loaded: Loaded) -> Result<App, StartError> {
-        App::build(loaded, None)
-    }
-
-    /// As [`App::start_loaded`], with a configuration that was read from `origin` and is read again from there.
+    /// As [`App::start`], with a configuration that was read from `origin` and is read again from there. Its
+    /// warnings are among the problems that `/api/problems` lists.
     ///
     /// # Errors
     /// As [`App::start`].

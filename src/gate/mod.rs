@@ -77,11 +77,6 @@ impl Gates {
         }
     }
 
-    /// Requests waiting on this core.
-    pub fn waiting(&self) -> usize {
-        self.waiters.borrow().values().map(Vec::len).sum()
-    }
-
     fn leave(&self, service: &Arc<str>, id: u64) {
         let mut waiters = self.waiters.borrow_mut();
         if let Some(queue) = waiters.get_mut(service) {
