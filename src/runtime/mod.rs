@@ -123,7 +123,8 @@ pub fn defer(f: impl FnOnce() + 'static) {
     }
 }
 
-/// Runs `f` on this core's own stack every `period` (at least 1 ms), until the core ends. `f` must not wait.
+/// Runs `f` on this core's own stack every `period` (at least 1 ms, counted from [`now`]), until the core ends.
+/// `f` must not wait.
 /// Nothing happens on a thread that is no core.
 pub fn every(period: Duration, f: impl FnMut() + 'static) {
     if let Some(core) = Core::current() {
