@@ -2,158 +2,22 @@
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
 mod common;
+mod reload_support;
 
 use common::fake::{Dir, engine};
 use common::{Backend, Client, DEADLINE, wait_until};
-use rustix::process::{Pid, Signal, kill_process};
+use reload_support::{ANY, EndGuard, Served, free_port, main_file, replace, routes, status};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidegate::app::{App, End, Origin};
 use tidegate::config::FileChoice;
 use tidegate::docker::fake::{Page, Spec};
-
-/// `tidegate serve` on a file; killed when dropped.
-struct Served {
-    child: Child,
-    log: PathBuf,
-    addr: SocketAddr,
-}
-
-impl Served {
-    fn start(dir: &Path, file: &str) -> Served {
-        let log = dir.join("log.txt");
-        let out = fs::File::create(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["serve", "--config"]).arg(dir.join(file)).stdin(Stdio::null()).stderr(out);
-        command.env_remove("RUST_LOG").env_remove("TIDEGATE_HTTP_ADDR").env_remove("GODOXY_HTTP_ADDR");
-        let mut served = Served { child: command.spawn().unwrap(), log, addr: ([127, 0, 0, 1], 0).into() };
-        served.wait_log("listening on http://");
-        let log = served.log();
-        let rest = log.split_once("listening on http://").unwrap().1;
-        served.addr = rest.split_whitespace().next().unwrap().parse().unwrap();
-        wait_until("it listens to signals", || served.catches(Signal::HUP));
-        served
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    fn count(&self, text: &str) -> usize {
-        self.log().matches(text).count()
-    }
-
-    #[track_caller]
-    fn wait_log(&self, text: &str) {
-        self.wait_count(text, 1);
-    }
-
-    #[track_caller]
-    fn wait_count(&self, text: &str, count: usize) {
-        let end = Instant::now() + DEADLINE;
-        while self.count(text) < count {
-            assert!(Instant::now() < end, "no `{text}` ({count} times) in the log:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed()).unwrap()
-    }
-
-    fn catches(&self, signal: Signal) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-        u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
-    }
-
-    fn hang_up(&self) {
-        kill_process(self.pid(), Signal::HUP).unwrap();
-    }
-
-    /// SIGHUP, and waits for what comes of it.
-    #[track_caller]
-    fn reload(&self) {
-        let asked = "eloaded (asked for";
-        let before = self.count(asked);
-        self.hang_up();
-        self.wait_count(asked, before + 1);
-    }
-
-    fn status(&self, host: &str) -> u16 {
-        status(self.addr, host)
-    }
-
-    #[track_caller]
-    fn wait_status(&self, host: &str, wanted: u16) {
-        let end = Instant::now() + DEADLINE;
-        while self.status(host) != wanted {
-            assert!(Instant::now() < end, "{host} is not {wanted}:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
-    }
-
-    fn rss_kb(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- tidegate's log:\n{}", self.log());
-        }
-    }
-}
-
-fn status(addr: SocketAddr, host: &str) -> u16 {
-    let mut client = Client::connect(addr);
-    client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
-    client.response().status
-}
-
-/// A main file with listeners and engines; routes are in `routes.yml`.
-fn main_file(listeners: &str, engines: &str) -> String {
-    format!(
-        "entrypoint: {{http_addr: [{listeners}]}}\nworkers: 2\n\
-         providers: {{docker: {{{engines}}}, include: [routes.yml]}}\n"
-    )
-}
-
-const ANY: &str = "\"127.0.0.1:0\"";
-
-fn routes(routes: &[(&str, SocketAddr)]) -> String {
-    let line = |(alias, addr): &(&str, SocketAddr)| {
-        format!("{alias}: {{host: {}, port: {}}}\n", addr.ip(), addr.port())
-    };
-    routes.iter().map(line).collect()
-}
-
-/// Puts a file in another's place, as editors do.
-fn replace(path: &Path, text: &str) {
-    let new = path.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(&new, path).unwrap();
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 #[test]
 fn sighup_changes_routes_and_leaves_the_others_alone() {
@@ -397,15 +261,6 @@ fn listeners_come_and_go_without_a_lost_connection() {
     eprintln!("{} answered, {} refused", answered.into_inner(), tried.into_inner());
 }
 
-/// Ends the threads of a scope even if the test fails.
-struct EndGuard<'a>(&'a AtomicBool);
-
-impl Drop for EndGuard<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_taken_port_refuses_the_whole_reload() {
     let (dir, backend) = (Dir::new(), Backend::answering(|_| "ok".into()));
@@ -443,6 +298,33 @@ fn an_address_becomes_wider_in_place() {
     served.reload();
     assert_eq!(status(SocketAddr::from(([127, 0, 0, 2], port)), "app"), 200);
     assert!(TcpStream::connect(served.addr).is_err(), "narrower again");
+}
+
+#[test]
+fn an_address_takes_ipv4_too_and_no_more() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        assert!(std::env::var_os("TIDEGATE_REQUIRE_ALL").is_none(), "no IPv6");
+        eprintln!("SKIPPED: an_address_takes_ipv4_too_and_no_more: no IPv6");
+        return;
+    }
+    let (dir, backend) = (Dir::new(), Backend::answering(|_| "ok".into()));
+    let port = free_port();
+    let main = dir.0.join("c.yml");
+    fs::write(&main, main_file(&format!("\"[::]:{port}\""), "")).unwrap();
+    fs::write(dir.0.join("routes.yml"), routes(&[("app", backend.addr)])).unwrap();
+    let served = Served::start(&dir.0, "c.yml");
+    let [v4, v6] = ["127.0.0.1", "::1"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
+    assert_eq!(status(v6, "app"), 200);
+    assert!(TcpStream::connect(v4).is_err());
+    for _ in 0..2 {
+        fs::write(&main, main_file(&format!("\":{port}\""), "")).unwrap();
+        served.reload();
+        assert_eq!((status(v6, "app"), status(v4, "app")), (200, 200), "{}", served.log());
+        fs::write(&main, main_file(&format!("\"[::]:{port}\""), "")).unwrap();
+        served.reload();
+        assert_eq!(status(v6, "app"), 200);
+        assert!(TcpStream::connect(v4).is_err(), "{}", served.log());
+    }
 }
 
 #[test]

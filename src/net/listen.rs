@@ -4,14 +4,15 @@
 //! in silence. So an address is first claimed by an abstract Unix socket of its name (two Tidegates that
 //! start at once; a TCP socket that is bound but doesn't listen excludes nobody), then tried without
 //! `SO_REUSEPORT`, where the kernel refuses an address that overlaps with anybody's listener. The claim lasts
-//! as long as the listeners.
+//! as long as the listeners; a listener that takes the place of our own shares theirs.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -20,6 +21,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 use super::owner::{self, Owner};
 use crate::limits;
 use crate::runtime::{Abort, TcpListener, TcpStream};
+use crate::util::Locked;
 
 /// Why an address can't be listened on.
 #[derive(Debug)]
@@ -88,7 +90,7 @@ pub struct Reserved {
     pub addr: SocketAddr,
     /// Bound but not listening: it takes no connection, and keeps the kernel from handing the port out.
     _socket: std::net::TcpListener,
-    _claim: Claim,
+    _claim: Arc<Claim>,
 }
 
 /// Picks a free port of 127.0.0.1 and holds it.
@@ -100,7 +102,7 @@ pub fn reserve() -> Result<Reserved, BindError> {
     let failed = |error: io::Error| BindError::Unavailable { addr: any, error };
     let picked = open(any, false, false).map_err(failed)?;
     let addr = picked.local_addr().map_err(failed)?;
-    let claim = Claim::new(addr)?;
+    let claim = Claim::new(addr, false)?;
     sockopt::set_socket_reuseport(&picked, true).map_err(|e| failed(e.into()))?;
     Ok(Reserved { addr, _socket: picked, _claim: claim })
 }
@@ -239,7 +241,7 @@ fn bind_once(
         addr = picked.local_addr().map_err(|e| failed(e, addr))?;
         trial = Some(picked);
     }
-    let claim = Arc::new(Claim::new(addr)?);
+    let claim = Claim::new(addr, !alone)?;
     if trial.is_none() && alone {
         trial = Some(open(addr, dual_stack, false).map_err(|e| failed(e, addr))?);
     }
@@ -280,17 +282,32 @@ struct Claim {
     _socket: OwnedFd,
 }
 
+/// Those of this process, by their names.
+static CLAIMS: LazyLock<Locked<HashMap<String, Weak<Claim>>>> = LazyLock::new(Locked::default);
+
 impl Claim {
-    fn new(addr: SocketAddr) -> Result<Claim, BindError> {
+    /// `shared`: one that this process has already does as well.
+    fn new(addr: SocketAddr, shared: bool) -> Result<Arc<Claim>, BindError> {
         let name = format!("tidegate-listen-{addr}");
+        let own = || CLAIMS.with(|claims| claims.get(&name).and_then(Weak::upgrade));
         let bound = || -> rustix::io::Result<OwnedFd> {
             let flags = SocketFlags::CLOEXEC;
             let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
             rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
             Ok(socket)
         };
+        if let Some(claim) = own().filter(|_| shared) {
+            return Ok(claim);
+        }
         match bound() {
-            Ok(socket) => Ok(Claim { _socket: socket }),
+            Ok(socket) => {
+                let claim = Arc::new(Claim { _socket: socket });
+                CLAIMS.with(|claims| {
+                    claims.retain(|_, claim| claim.strong_count() > 0);
+                    claims.insert(name, Arc::downgrade(&claim));
+                });
+                Ok(claim)
+            }
             Err(Errno::ADDRINUSE) => {
                 let owner = owner::of_listener(addr).or_else(|| owner::of_abstract(&name));
                 Err(BindError::Taken { addr, owner })
