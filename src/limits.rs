@@ -142,6 +142,9 @@ pub const RELOAD_DEBOUNCE_MOST: Duration = Duration::from_secs(2);
 /// Time that a listener which takes no new handshake waits for those under way before it closes: a round trip
 /// around the world.
 pub const LISTENER_LINGER: Duration = Duration::from_millis(250);
+/// Time that a client which has connected, and not yet asked, has for its request when the program ends: a
+/// handshake of TLS and a head, over a slow line. Browsers connect in advance, so a silent one is no reason to wait.
+pub const DRAIN_ASK: Duration = Duration::from_secs(1);
 /// Time that a reload gives control and the cores to take what is new.
 pub const RELOAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Time that who asked for a reload waits for its end.

@@ -6,6 +6,8 @@
 //!              ▼                                    ▼
 //!            closed ◄───────────────────────────────┘
 //! ```
+//!
+//! When the program ends, an idle connection closes at once, unless a request is on its way.
 
 use super::answer::{self, Own};
 use super::core::Core;
@@ -18,6 +20,7 @@ use crate::limits::{LISTENER_LINGER, REQUEST_HEAD_BYTES};
 use crate::net::{Listener, Stream, tls};
 use crate::route::Opening;
 use crate::runtime::{self, Abort, TcpStream, Wake};
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -148,26 +151,43 @@ pub(super) struct Client {
 /// A connection that counts as open until it is dropped.
 struct Open {
     core: Rc<Core>,
+    /// A request is on its way: it is fresh, or has sent a part of a head.
+    asking: Cell<bool>,
     _admitted: Admitted,
 }
 
 impl Open {
     fn new(core: &Rc<Core>, admitted: Admitted) -> Open {
         core.metrics.open.add(1);
-        Open { core: Rc::clone(core), _admitted: admitted }
+        core.asking(true);
+        Open { core: Rc::clone(core), asking: Cell::new(true), _admitted: admitted }
+    }
+
+    fn asks(&self, asking: bool) {
+        if self.asking.replace(asking) != asking {
+            self.core.asking(asking);
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.core.metrics.open.take(1);
+        self.asks(false);
     }
 }
 
 /// Waits for (the rest of) a head, without a stack.
 fn idle(client: Client, partial: Vec<u8>, deadline: Instant) {
+    if !partial.is_empty() {
+        client.admitted.asks(true);
+    }
+    if client.core.draining() && !client.admitted.asking.get() && client.stream.is_usable_idle() {
+        return close(client, partial);
+    }
     client.when_readable(deadline, move |client, wake| match wake {
         Wake::Ready => receive(client, partial, deadline),
+        Wake::Roused => idle(client, partial, deadline),
         Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, head| {
             answer_and_close(client, &head, &Own::new(408, "the request's head took too long"));
         }),
@@ -185,6 +205,7 @@ impl Client {
     pub fn when_readable(self, deadline: Instant, f: impl FnOnce(Client, Wake) + 'static) {
         let Client { core, stream, peer, admitted, .. } = self;
         let Ok(stream) = Rc::try_unwrap(stream) else { return };
+        let deadline = core.may_ask_until(deadline);
         stream.when_readable(Some(deadline), move |stream, wake| {
             f(Client { core, stream: Rc::new(stream), peer, record: Record::default(), admitted }, wake);
         });
@@ -225,6 +246,7 @@ fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
 fn work(client: Client, head: Vec<u8>, f: impl FnOnce(Client, Vec<u8>) + 'static) {
     let core = Rc::clone(&client.core);
     let guard = core.work();
+    client.admitted.asks(false);
     let spawned = runtime::spawn(move || {
         let _guard = guard;
         f(client, head);
@@ -240,8 +262,8 @@ fn work(client: Client, head: Vec<u8>, f: impl FnOnce(Client, Vec<u8>) + 'static
 fn serve(client: Client, mut head: Vec<u8>) {
     loop {
         match exchange::run(&client, &mut head) {
-            After::KeepAlive if !client.core.draining() => {}
-            After::KeepAlive | After::Close => return close(client, head),
+            After::KeepAlive => {}
+            After::Close => return close(client, head),
             After::Abort => return abort(client),
         }
         let mut scanned = 0;

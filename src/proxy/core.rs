@@ -5,7 +5,7 @@ use super::{ListenerId, Shared};
 use crate::access_log::Queue;
 use crate::gate::{Gates, Passed};
 use crate::lifecycle::{CoreLeases, Refused};
-use crate::limits::BUFFERS_KEPT;
+use crate::limits::{BUFFERS_KEPT, DRAIN_ASK};
 use crate::metrics::{CoreMetrics, RouteTally};
 use crate::route::Entrypoint;
 use crate::runtime::{self, Abort};
@@ -40,8 +40,11 @@ pub(super) struct Core {
     buffers: RefCell<Vec<Vec<u8>>>,
     /// Connections in work: those that have a coroutine.
     active: Cell<usize>,
+    /// Connections whose request is on its way: fresh ones, and those that have sent a part of a head.
+    asking: Cell<usize>,
     drained: RefCell<Option<Sender<()>>>,
-    draining: Cell<bool>,
+    /// While it drains: how long those who are asking are waited for.
+    draining: Cell<Option<Instant>>,
     /// The listeners.
     accepting: RefCell<HashMap<ListenerId, Accepting>>,
     requests: Cell<u64>,
@@ -70,8 +73,9 @@ impl Core {
             leases: RefCell::new(CoreLeases::new()),
             buffers: RefCell::default(),
             active: Cell::new(0),
+            asking: Cell::new(0),
             drained: RefCell::default(),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             accepting: RefCell::default(),
             requests: Cell::new(0),
             index,
@@ -193,7 +197,23 @@ impl Core {
 
     /// Whether the program is ending: answers say `Connection: close`.
     pub fn draining(&self) -> bool {
-        self.draining.get()
+        self.draining.get().is_some()
+    }
+
+    /// Until when a client may ask that could until `deadline`: less while the program is ending.
+    pub fn may_ask_until(&self, deadline: Instant) -> Instant {
+        self.draining.get().map_or(deadline, |until| deadline.min(until))
+    }
+
+    /// A connection is asking, or is no more.
+    pub fn asking(&self, is_asking: bool) {
+        match is_asking {
+            true => self.asking.set(self.asking.get() + 1),
+            false => {
+                self.asking.set(self.asking.get() - 1);
+                self.tell_drained();
+            }
+        }
     }
 
     /// A new listener, and what ends its accept loop.
@@ -213,6 +233,11 @@ impl Core {
             // The other side may have given up waiting.
             let _ = told.try_send(());
         }
+        if self.draining() && self.accepting.borrow().is_empty() {
+            // Those that came last.
+            runtime::rouse_waiting();
+            self.tell_drained();
+        }
     }
 
     /// Ends the accept loop of a listener; `told` hears when it is closed, at once if it was before.
@@ -230,17 +255,21 @@ impl Core {
         abort.fire();
     }
 
-    /// From now on each connection ends after its exchange; `told` hears when none is in work.
+    /// From now on each connection ends after its exchange, and those without one end at once; `told` hears when
+    /// none is in work or about to be, and no listener is open.
     pub fn drain(&self, told: Sender<()>) {
-        self.draining.set(true);
+        self.draining.set(Some(runtime::now() + DRAIN_ASK));
         let aborts: Vec<Abort> = self.accepting.borrow().values().map(|a| a.abort.clone()).collect();
         aborts.iter().for_each(Abort::fire);
         *self.drained.borrow_mut() = Some(told);
+        runtime::rouse_waiting();
         self.tell_drained();
     }
 
     fn tell_drained(&self) {
         if self.active.get() == 0
+            && self.asking.get() == 0
+            && self.accepting.borrow().is_empty()
             && let Some(told) = self.drained.borrow_mut().take()
         {
             // The other side may have given up waiting.

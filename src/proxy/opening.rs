@@ -9,7 +9,7 @@ use std::time::Instant;
 /// without an answer: whoever sends none is not the balancer.
 pub(super) fn wait(client: Client, partial: Vec<u8>, required: bool, deadline: Instant) {
     client.when_readable(deadline, move |client, wake| {
-        if wake == Wake::Ready {
+        if matches!(wake, Wake::Ready | Wake::Roused) {
             receive(client, partial, required, deadline);
         }
     });

@@ -123,6 +123,15 @@ pub fn defer(f: impl FnOnce() + 'static) {
     }
 }
 
+/// Runs all callbacks of this core that wait by [`TcpStream::when_readable`], each with [`Wake::Roused`]: what they
+/// wait for may have changed. Nothing happens on a thread that is no core.
+pub fn rouse_waiting() {
+    if let Some(core) = Core::current() {
+        let roused = std::rc::Rc::clone(&core);
+        core.defer(move || roused.rouse_waiting());
+    }
+}
+
 /// Runs `f` on this core's own stack every `period` (at least 1 ms, counted from [`now`]), until the core ends.
 /// `f` must not wait.
 /// Nothing happens on a thread that is no core.

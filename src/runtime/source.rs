@@ -25,6 +25,8 @@ pub enum Wake {
     Ready,
     /// The deadline passed.
     TimedOut,
+    /// [`rouse_waiting`](super::rouse_waiting) was called: there may be nothing to read.
+    Roused,
     /// The cores shut down.
     Stopped,
 }

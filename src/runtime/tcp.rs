@@ -169,7 +169,7 @@ impl TcpStream {
 
 fn linger(stream: TcpStream, deadline: Instant, mut left: usize) {
     stream.when_readable(Some(deadline), move |stream, wake| {
-        if wake != Wake::Ready {
+        if matches!(wake, Wake::TimedOut | Wake::Stopped) {
             return;
         }
         let mut waste = [0; 16 * 1024];

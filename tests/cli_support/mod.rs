@@ -102,6 +102,12 @@ impl Running {
         line.rsplit("http://").next().unwrap().trim().parse().unwrap()
     }
 
+    /// After [`Running::addr`], in the order of the lines.
+    pub fn https_addr(&self) -> SocketAddr {
+        let line = self.line("listening on https://");
+        line.rsplit("https://").next().unwrap().trim().parse().unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());

@@ -205,13 +205,19 @@ impl Client {
             if (100..200).contains(&status) {
                 continue;
             }
-            let mut response = Response { status, head, body: Vec::new(), complete: true };
             if method == "HEAD" || status == 204 || status == 304 {
-                return response;
+                return Response { status, head, body: Vec::new(), complete: true };
             }
-            response.complete = self.body(&mut response).is_some();
-            return response;
+            return self.rest_of(head);
         }
+    }
+
+    /// The response of which the head was read already.
+    pub fn rest_of(&mut self, head: String) -> Response {
+        let status = head[9..12].parse().expect("a status");
+        let mut response = Response { status, head, body: Vec::new(), complete: true };
+        response.complete = self.body(&mut response).is_some();
+        response
     }
 
     /// The next head, interim ones too.

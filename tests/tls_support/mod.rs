@@ -127,7 +127,11 @@ impl Client {
 
     /// Connects and completes the handshake.
     pub fn try_connect(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Client> {
-        let mut tcp = TcpStream::connect(addr)?;
+        Client::over(TcpStream::connect(addr)?, config, name)
+    }
+
+    /// Completes the handshake on a connection.
+    pub fn over(mut tcp: TcpStream, config: &Arc<ClientConfig>, name: &str) -> io::Result<Client> {
         tcp.set_read_timeout(Some(DEADLINE))?;
         tcp.set_write_timeout(Some(DEADLINE))?;
         tcp.set_nodelay(true)?;

@@ -10,7 +10,7 @@
 use super::super::Stream;
 use super::certs::Certs;
 use super::stream::TlsStream;
-use crate::limits::{TLS_HANDSHAKE_BYTES, TLS_HANDSHAKE_TIMEOUT, TLS_HANDSHAKES};
+use crate::limits::{DRAIN_ASK, TLS_HANDSHAKE_BYTES, TLS_HANDSHAKE_TIMEOUT, TLS_HANDSHAKES};
 use crate::metrics::{TLS_HANDSHAKES_FAILED, TLS_HANDSHAKES_REFUSED};
 use crate::runtime::{self, TcpStream, Wake};
 use rustls::server::{Accepted, Acceptor};
@@ -99,9 +99,16 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 fn wait<F: FnOnce(Stream) + 'static>(tcp: TcpStream, handshake: Box<Handshake<F>>) {
     tcp.when_readable(Some(handshake.deadline), move |tcp, wake| match wake {
         Wake::Ready => step(tcp, handshake),
+        Wake::Roused => hurry(tcp, handshake),
         Wake::TimedOut => failed(&tcp, "it took too long"),
         Wake::Stopped => {}
     });
+}
+
+/// The program ends: it waits for this no longer than for any client that is about to ask.
+fn hurry<F: FnOnce(Stream) + 'static>(tcp: TcpStream, mut handshake: Box<Handshake<F>>) {
+    handshake.deadline = handshake.deadline.min(runtime::now() + DRAIN_ASK);
+    wait(tcp, handshake);
 }
 
 /// Takes what has arrived.

@@ -198,6 +198,17 @@ impl Core {
         }
     }
 
+    /// Runs every callback that waits for a socket.
+    pub(crate) fn rouse_waiting(&self) {
+        let callbacks = self.sources.borrow_mut().take_callbacks();
+        for (callback, timer) in callbacks {
+            if let Some(timer) = timer {
+                self.cancel(timer);
+            }
+            panics::contain(move || callback(Wake::Roused));
+        }
+    }
+
     /// Coroutines that didn't end in time are left where they are: unwinding them from outside would run
     /// their destructors in the middle of anything.
     fn abandon(&self) {
