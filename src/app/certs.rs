@@ -62,8 +62,8 @@ fn watch(store: &CertStore, ended: &Receiver<()>, mut seen: Vec<Stamp>) {
         let serving = store.current();
         let now = stamps(serving.source());
         if !Arc::ptr_eq(&serving, &current) {
-            // Somebody else has put others in: they are as fresh as their files.
-            (current, seen, told) = (serving, now, None);
+            // Somebody else has put others in; their files may have changed since they were read.
+            (current, seen, told) = (serving, Vec::new(), None);
             continue;
         }
         if now == seen && told.is_none() {
@@ -72,7 +72,8 @@ fn watch(store: &CertStore, ended: &Receiver<()>, mut seen: Vec<Stamp>) {
         seen = now;
         match load(current.source()) {
             Ok(certs) => {
-                if store.renew(&current, certs) {
+                let is_new = !certs.serve_as(&current);
+                if is_new && store.renew(&current, certs) {
                     log::info!("the certificates' files have changed: new connections get the new ones");
                 }
                 (current, told) = (store.current(), None);

@@ -84,6 +84,13 @@ impl Listeners {
         self.open.iter().filter(|open| open.protocol == protocol).map(|open| open.addr).collect()
     }
 
+    /// Where plain requests are sent that belong to HTTPS: the first port that the configuration says.
+    pub fn https_port(&self, config: &Config) -> Option<u16> {
+        let first = config.https_addr.first()?;
+        let same = |open: &&Open| open.protocol == Protocol::Https && open.is(first);
+        self.open.iter().find(same).map(|open| open.addr.port())
+    }
+
     /// Compares with another configuration and binds what is new. Nothing else is touched.
     ///
     /// # Errors
@@ -92,10 +99,7 @@ impl Listeners {
         let mut gone: Vec<&Open> = self.open.iter().collect();
         let mut new = Vec::new();
         for (listen, protocol) in self.wanted(config) {
-            let same = |open: &&Open| {
-                let (own, other) = (&open.listen, &listen);
-                open.protocol == protocol && own.addr == other.addr && own.dual_stack == other.dual_stack
-            };
+            let same = |open: &&Open| open.protocol == protocol && open.is(&listen);
             match gone.iter().position(same) {
                 Some(at) => drop(gone.remove(at)),
                 None => new.push((listen, protocol)),
@@ -161,6 +165,12 @@ impl Listeners {
         self.next += 1;
         self.open.push(Open { id: self.next, listen, protocol, addr });
         self.next
+    }
+}
+
+impl Open {
+    fn is(&self, listen: &ListenAddr) -> bool {
+        self.listen.addr == listen.addr && self.listen.dual_stack == listen.dual_stack
     }
 }
 

@@ -5,7 +5,8 @@
 //!   run:   reload at SIGHUP or when a file changes (`reload`),
 //!          until SIGTERM, SIGINT, or an engine's socket is gone for good (`on_stale_socket: exit`)
 //!          (a second signal ends it at once)
-//!   drain: listeners close, requests in flight finish (at most `timeout_shutdown`), supervisors, control, cores end
+//!   drain: listeners and idle connections close, requests in flight finish (at most `timeout_shutdown`),
+//!          supervisors, control, cores end
 //! ```
 
 mod admin;
@@ -127,7 +128,7 @@ impl App {
             publisher: Arc::clone(&publisher),
             instance,
             own_listeners: addrs.iter().chain(&https_addrs).copied().chain(admin_addr).collect(),
-            https_port: https_addrs.first().map(SocketAddr::port),
+            https_port: listeners.https_port(&config),
             certs: certs.store(),
             seed,
             cap: connections,

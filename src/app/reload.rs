@@ -75,14 +75,18 @@ pub struct Summary {
     pub listeners_opened: Vec<SocketAddr>,
     /// Addresses that are listened on no more.
     pub listeners_closed: Vec<SocketAddr>,
+    /// Whether clients get other certificates.
+    pub certs_renewed: bool,
     /// What is strange but not wrong, and what needs a restart.
     pub warnings: Vec<Problem>,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.changed {
-            return f.write_str("nothing has changed");
+        match (self.changed, self.certs_renewed) {
+            (false, false) => return f.write_str("nothing has changed"),
+            (false, true) => return f.write_str("new certificates"),
+            (true, _) => {}
         }
         write!(f, "{} routes of files", self.file_routes)?;
         let addrs = |addrs: &[SocketAddr]| addrs.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -96,7 +100,7 @@ impl fmt::Display for Summary {
                 write!(f, "; {what} {}", names.join(", "))?;
             }
         }
-        Ok(())
+        f.write_str(if self.certs_renewed { "; new certificates" } else { "" })
     }
 }
 
@@ -294,9 +298,11 @@ impl Worker {
         let outcome = read.and_then(|loaded| {
             if loaded.config == self.running.config {
                 let file_routes = loaded.config.file_routes.len();
-                return Ok(Summary { file_routes, warnings: loaded.warnings, ..Summary::default() });
+                let certs_renewed = self.running.renew_certs(&loaded.config, asked)?;
+                let warnings = loaded.warnings;
+                return Ok(Summary { file_routes, certs_renewed, warnings, ..Summary::default() });
             }
-            self.running.apply(loaded)
+            self.running.apply(loaded, asked)
         });
         let cause = if asked { "asked for" } else { "files have changed" };
         match &outcome {
@@ -338,19 +344,26 @@ impl Running {
         admin.into_iter().chain(workers).map(|message| Problem::new(Place::Default, message))
     }
 
-    /// Has other certificates serve from the next handshake on.
+    /// Has the certificates of `config` serve from the next handshake on; whether they are others. Whose files
+    /// alone may have changed are read if somebody asked: else their watcher reads them.
     ///
     /// # Errors
     /// They can't be loaded: those before go on.
-    fn swap_certs(&self, config: &Config) -> Result<(), Vec<Problem>> {
-        if config.tls != self.config.tls {
-            self.certs.replace(certs::load(&config.tls)?);
+    fn renew_certs(&self, config: &Config, asked: bool) -> Result<bool, Vec<Problem>> {
+        let configured_anew = config.tls != self.config.tls;
+        if !asked && !configured_anew {
+            return Ok(false);
         }
-        Ok(())
+        let certs = certs::load(&config.tls)?;
+        let renewed = !certs.serve_as(&self.certs.current());
+        if renewed || configured_anew {
+            self.certs.replace(certs);
+        }
+        Ok(renewed)
     }
 
     /// Applies another configuration: as a whole, or not at all.
-    fn apply(&mut self, loaded: Loaded) -> Outcome {
+    fn apply(&mut self, loaded: Loaded, asked: bool) -> Outcome {
         let Loaded { config, files, mut warnings } = loaded;
         let problems = engines::check(&config.engines);
         if !problems.is_empty() {
@@ -361,7 +374,7 @@ impl Running {
                 StartError::Problem(problem) => vec![problem],
                 StartError::Io(error) => vec![Problem::new(Place::Default, error.to_string())],
             })?;
-        self.swap_certs(&config)?;
+        let certs_renewed = self.renew_certs(&config, asked)?;
         warnings.extend(self.needs_restart(&config));
         let stopped = self.engines.stop_others(&config.engines);
         if let Err(error) = self.observed.configure(&config) {
@@ -394,6 +407,7 @@ impl Running {
         let listeners_opened = self.listeners.open(new, &self.cores);
         own.extend(&listeners_opened);
         self.shared.set_own_listeners(own);
+        self.shared.set_https_port(self.listeners.https_port(&config));
         let listeners_closed = match gone.is_empty() {
             true => Vec::new(),
             false => self.listeners.close(&gone, &self.cores),
@@ -409,6 +423,7 @@ impl Running {
             engines_stopped,
             listeners_opened,
             listeners_closed,
+            certs_renewed,
             warnings,
         })
     }

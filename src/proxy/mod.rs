@@ -35,7 +35,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 /// What all cores share; nothing here is touched per request except by an atomic load.
 pub struct Shared {
@@ -45,8 +45,8 @@ pub struct Shared {
     pub instance: String,
     /// Addresses of our own listeners: an upstream that is one of them is refused.
     own_listeners: Locked<Arc<[SocketAddr]>>,
-    /// The port that plain requests are sent to when their route wants HTTPS; none without HTTPS.
-    pub https_port: Option<u16>,
+    /// The port that plain requests are sent to when their route wants HTTPS; 0 without HTTPS.
+    https_port: AtomicU16,
     /// The certificates of HTTPS.
     pub certs: Arc<CertStore>,
     /// Seed of request ids.
@@ -95,6 +95,7 @@ impl Shared {
         let Setup { publisher, instance, own_listeners, https_port, certs, seed, cap, observers } = setup;
         let (connections, clients) = (AtomicUsize::new(0), Locked::new(HashMap::new()));
         let own_listeners = Locked::new(own_listeners.into());
+        let https_port = AtomicU16::new(https_port.unwrap_or(0));
         Arc::new(Shared {
             publisher,
             instance,
@@ -112,6 +113,16 @@ impl Shared {
     /// Replaces the addresses of our own listeners.
     pub fn set_own_listeners(&self, addrs: Vec<SocketAddr>) {
         self.own_listeners.with(|own| *own = addrs.into());
+    }
+
+    /// Replaces the port that plain requests are sent to; none: they are served as they are.
+    pub fn set_https_port(&self, port: Option<u16>) {
+        self.https_port.store(port.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The port that plain requests are sent to.
+    fn https_port(&self) -> Option<u16> {
+        Some(self.https_port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
     /// The addresses of our own listeners; asked once per upstream connect.

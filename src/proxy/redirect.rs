@@ -10,7 +10,7 @@ use crate::runtime;
 /// Where a plain request is sent, if its route wants HTTPS and HTTPS is served. A host without a route is not
 /// redirected: it gets the same 404 either way.
 pub(super) fn to_https(client: &Client, request: &Request<'_>) -> Option<Vec<u8>> {
-    let port = client.core.shared.https_port.filter(|_| !client.stream.is_tls())?;
+    let port = client.core.shared.https_port().filter(|_| !client.stream.is_tls())?;
     let snapshot = client.core.snapshot();
     let route = snapshot.table.find(request.host)?;
     if !route.redirect_http.unwrap_or(snapshot.redirect_http) {

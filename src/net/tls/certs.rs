@@ -128,6 +128,11 @@ impl Certs {
         &self.listed
     }
 
+    /// Whether every client gets the same certificate as from `other`.
+    pub fn serve_as(&self, other: &Certs) -> bool {
+        self.names.serve_as(&other.names)
+    }
+
     /// Whether a certificate serves a client that asks for `name`, or names nobody.
     pub(super) fn has(&self, name: Option<&str>) -> bool {
         self.names.choose(name).is_some()
@@ -212,6 +217,19 @@ impl Names {
             };
             map.entry(name.to_owned()).or_insert_with(|| Arc::clone(key));
         }
+    }
+
+    fn serve_as(&self, other: &Names) -> bool {
+        let same = |own: &HashMap<String, Arc<CertifiedKey>>, other: &HashMap<String, Arc<CertifiedKey>>| {
+            let found = |(name, key): (&String, &Arc<CertifiedKey>)| {
+                other.get(name).is_some_and(|other| other.cert == key.cert)
+            };
+            own.len() == other.len() && own.iter().all(found)
+        };
+        let default = |names: &Names| names.default.as_ref().map(|key| key.cert.clone());
+        same(&self.exact, &other.exact)
+            && same(&self.wildcard, &other.wildcard)
+            && default(self) == default(other)
     }
 
     fn choose(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
