@@ -40,6 +40,7 @@ impl Browser {
         let log = served.file(&format!("chromium-{way:?}.log"));
         let out = File::create(&log).unwrap();
         let home = served.file(&format!("chromium-{way:?}"));
+        std::fs::create_dir(&home).unwrap();
         let child = Command::new("chromium")
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
@@ -50,7 +51,7 @@ impl Browser {
             .arg(format!("--ignore-certificate-errors-spki-list={}", served.pin))
             .arg(format!("--user-data-dir={}", home.display()))
             .arg(format!("{}/page", served.origin(way)))
-            .env("HOME", &home)
+            .envs([("HOME", &home), ("TMPDIR", &home)])
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
