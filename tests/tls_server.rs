@@ -42,6 +42,27 @@ fn both_versions_serve_and_are_kept_alive() {
 }
 
 #[test]
+fn a_client_of_http_1_0_alone_is_served_and_one_of_another_protocol_refused() {
+    let (dir, authority) = (Dir::new("alpn"), Authority::new());
+    let backend = Backend::answering(|_| "ok".into());
+    let pair = authority.write(&dir, "app", &["app.test"]);
+    let proxy = start(&[("app", backend.addr)], vec![pair], None);
+    let offering = |protocols: &[&[u8]]| {
+        let mut config = trusting(&authority, &[&TLS12, &TLS13]);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Client::try_connect(proxy.https[0], &Arc::new(config), "app.test")
+    };
+    let mut old = offering(&[b"http/1.0"]).expect("as `curl -0` offers");
+    assert_eq!(old.tls.conn.alpn_protocol(), Some(&b"http/1.0"[..]));
+    old.send("GET / HTTP/1.0\r\nHost: app.test\r\n\r\n");
+    let (head, body) = old.response().unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && body == b"ok", "{head}");
+    let both = offering(&[b"http/1.0", b"http/1.1"]).expect("two to choose from");
+    assert_eq!(both.tls.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert!(offering(&[b"imap"]).is_err());
+}
+
+#[test]
 fn the_certificate_is_chosen_by_name() {
     let (dir, authority) = (Dir::new("sni"), Authority::new());
     let backend = Backend::answering(|_| "ok".into());

@@ -398,12 +398,19 @@ impl BackendConn {
     pub fn request(&mut self) -> Option<Request> {
         let head = self.request_head()?;
         let mut request = Request { head, body: Vec::new() };
-        if let Some(length) = request.fields("content-length").first().map(|l| l.parse().unwrap()) {
-            self.client.take(length, &mut request.body)?;
-        } else if request.fields("transfer-encoding") == ["chunked"] {
-            self.client.chunks(&mut request.body)?;
-        }
+        request.body = self.body(&request)?;
         Some(request)
+    }
+
+    /// The body of a request whose head was read.
+    pub fn body(&mut self, request: &Request) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        if let Some(length) = request.fields("content-length").first().map(|l| l.parse().unwrap()) {
+            self.client.take(length, &mut body)?;
+        } else if request.fields("transfer-encoding") == ["chunked"] {
+            self.client.chunks(&mut body)?;
+        }
+        Some(body)
     }
 
     /// The next request's head alone.
@@ -414,12 +421,27 @@ impl BackendConn {
         Some(self.client.head())
     }
 
+    /// Waits for the next request's first bytes, however long; false at the connection's end.
+    pub fn idles(&mut self) -> bool {
+        self.client.stream.set_read_timeout(None).unwrap();
+        let more = !self.client.buffer.is_empty() || self.client.fill().is_some();
+        self.client.stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        more
+    }
+
     /// Reads bytes of a body, as they come; none at the connection's end.
     pub fn bytes(&mut self) -> Option<Vec<u8>> {
         if self.client.buffer.is_empty() {
             self.client.fill()?;
         }
         Some(std::mem::take(&mut self.client.buffer))
+    }
+
+    /// The next `length` bytes, as they came; none if the connection ends before.
+    pub fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.client.take(length, &mut bytes)?;
+        Some(bytes)
     }
 
     /// Sends; a connection that the proxy has closed already is not the script's fault.

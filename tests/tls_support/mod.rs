@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 use crate::common::{DEADLINE, Proxy, config};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
@@ -46,6 +46,8 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Another name than that of what it issues: OpenSSL takes those for self-signed else.
+        params.distinguished_name.push(DnType::CommonName, "an authority of the tests");
         let cert = params.self_signed(&key).unwrap();
         let (pem, der) = (cert.pem(), cert.der().clone());
         Authority { issuer: Issuer::new(params, key), pem, der }

@@ -1,6 +1,6 @@
 //! Certificates: loaded from files, chosen by the name that a client asks for, swapped while it runs.
 
-use super::{alpn, pem, provider, x509};
+use super::{ALPN_SERVED, alpn, pem, provider, x509};
 use crate::config::{CertPair, TlsConfig};
 use crate::error::Problem;
 use crate::util::Locked;
@@ -181,7 +181,7 @@ fn server_config(names: &Arc<Names>) -> Result<Arc<ServerConfig>, rustls::Error>
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let resolver: Arc<dyn ResolvesServerCert> = names.clone();
     let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
-    config.alpn_protocols = alpn();
+    config.alpn_protocols = alpn(ALPN_SERVED);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = ticketer()?;
     Ok(Arc::new(config))

@@ -156,7 +156,7 @@ fn make(trust: Option<Option<PathBuf>>, sni: bool) -> Result<Arc<ClientConfig>, 
     let verified = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
     let mut config = verified.with_no_client_auth();
     config.enable_sni = sni;
-    config.alpn_protocols = super::alpn();
+    config.alpn_protocols = super::alpn(super::ALPN_ASKED);
     config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS_KEPT);
     Ok(Arc::new(config))
 }

@@ -17,11 +17,13 @@ pub use self::stream::TlsStream;
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, OnceLock};
 
-/// The protocols spoken over TLS, the most wanted first (RFC 7301).
-const ALPN: &[&[u8]] = &[b"http/1.1"];
+/// The protocols served over TLS, the most wanted first (RFC 7301). `curl -0` offers the last alone.
+const ALPN_SERVED: &[&[u8]] = &[b"http/1.1", b"http/1.0"];
+/// Those that an upstream is asked for.
+const ALPN_ASKED: &[&[u8]] = &[b"http/1.1"];
 
-fn alpn() -> Vec<Vec<u8>> {
-    ALPN.iter().map(|protocol| protocol.to_vec()).collect()
+fn alpn(protocols: &[&[u8]]) -> Vec<Vec<u8>> {
+    protocols.iter().map(|protocol| protocol.to_vec()).collect()
 }
 
 fn provider() -> Arc<CryptoProvider> {
