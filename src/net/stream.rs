@@ -153,6 +153,14 @@ impl Stream {
         }
     }
 
+    /// The socket itself, if nothing lies between it and the bytes.
+    pub fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(_) => None,
+        }
+    }
+
     /// Whether the bytes go in TLS records.
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))

@@ -1,6 +1,7 @@
 //! What one core owns: its view of the snapshot, leases, pools, gates and counts. Never shared: everything
 //! here is `Rc`, `Cell` and `RefCell`, and no borrow lives across a wait.
 
+use super::bulk::Pipes;
 use super::{ListenerId, Shared};
 use crate::access_log::Queue;
 use crate::gate::{Gates, Passed};
@@ -34,6 +35,8 @@ pub(super) struct Core {
     routes: RefCell<HashMap<Arc<str>, Rc<CountedRoute>>>,
     /// Dropped lines of the access log that were said.
     drops_said: Cell<u64>,
+    /// What long bodies go through.
+    pub pipes: Pipes,
     gates: Gates,
     view: RefCell<CoreView>,
     leases: RefCell<CoreLeases<EndpointKey, Run>>,
@@ -65,6 +68,7 @@ impl Core {
             access_log_version,
             routes: RefCell::default(),
             drops_said: Cell::new(0),
+            pipes: Pipes::default(),
             gates: Gates::default(),
             view: RefCell::new(view),
             leases: RefCell::new(CoreLeases::new()),
@@ -106,6 +110,7 @@ impl Core {
         let now = runtime::now();
         self.leases.borrow_mut().tick(now);
         self.upstreams.sweep(now);
+        self.pipes.trim();
         self.metrics.coroutines.set(runtime::coroutines() as u64);
         self.metrics.upstream_idle.set(self.upstreams.idle() as u64);
         self.with_access_log(|_| ());

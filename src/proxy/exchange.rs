@@ -239,7 +239,8 @@ fn send(
                 // The endpoint is reached and takes the head: the client may send (RFC 9110 §10.1.1).
                 client.stream.write_all(http::CONTINUE, Some(runtime::now() + BODY_TIMEOUT))?;
             }
-            let upload = Upload::start(&client.stream, upstream, request.body, rest.to_vec(), timeouts.body);
+            let (core, body) = (&client.core, request.body);
+            let upload = Upload::start(core, &client.stream, upstream, body, rest.to_vec(), timeouts.body);
             upload.map(Sent::Going).map_err(io::Error::other)
         }
     }

@@ -50,6 +50,10 @@ impl TcpStream {
         Ok(TcpStream { io: Io::attach(fd, true)? })
     }
 
+    pub(super) fn io(&self) -> &Io {
+        &self.io
+    }
+
     /// Reads what is there, at least one byte; 0 is the end (or an empty `buf`).
     pub fn read(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         stream::read(&self.io, buf, deadline)
