@@ -30,6 +30,9 @@ pub const TRUSTED_NETWORKS: usize = 64;
 /// fault, not progress.
 pub const INTERIM_RESPONSES: usize = 256;
 
+/// Bytes of a request that are asked for at once: most heads are below.
+pub const HEAD_READ_BYTES: usize = 4 * 1024;
+
 /// Bytes that a body is copied by. 16 KB fills a TLS record and keeps a busy connection small.
 pub const BODY_BUFFER_BYTES: usize = 16 * 1024;
 

@@ -202,9 +202,9 @@ impl<'c> BodyBuffer<'c> {
     }
 
     fn read(&mut self, from: &Watched<'_>, at_most: usize) -> io::Result<&[u8]> {
-        self.bytes.resize(BODY_BUFFER_BYTES, 0);
-        let n = from.read(&mut self.bytes[..at_most], runtime::now() + from.timeouts.response_body)?;
-        Ok(&self.bytes[..n])
+        self.bytes.clear();
+        from.read_append(&mut self.bytes, at_most, runtime::now() + from.timeouts.response_body)?;
+        Ok(&self.bytes)
     }
 }
 

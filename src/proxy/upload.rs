@@ -181,13 +181,11 @@ impl Upload {
     }
 
     fn receive(&self, buffer: &mut Vec<u8>) -> Result<(), State> {
-        buffer.resize(BODY_BUFFER_BYTES, 0);
-        let read = self.client.read(buffer, Some(runtime::now() + self.timeout));
-        match read {
+        buffer.clear();
+        match self.client.read_append(buffer, BODY_BUFFER_BYTES, Some(runtime::now() + self.timeout)) {
             Ok(0) | Err(_) => Err(State::ClientGone),
             Ok(n) => {
                 self.received.set(self.received.get() + n as u64);
-                buffer.truncate(n);
                 Ok(())
             }
         }

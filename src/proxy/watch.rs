@@ -33,9 +33,9 @@ impl<'c> Watched<'c> {
         Watched { client, upstream, timeouts, gone: Rc::default(), watch: RefCell::default() }
     }
 
-    /// Reads what is there, at least one byte; 0 is the end, or the client has gone.
-    pub fn read(&self, buf: &mut [u8], deadline: Instant) -> io::Result<usize> {
-        self.wait(deadline, |until| self.upstream.read(buf, Some(until)))
+    /// Reads at most `most` bytes behind what `buf` holds, at least one; 0 is the end, or the client has gone.
+    pub fn read_append(&self, buf: &mut Vec<u8>, most: usize, deadline: Instant) -> io::Result<usize> {
+        self.wait(deadline, |until| self.upstream.read_append(buf, most, Some(until)))
     }
 
     /// The upstream itself.

@@ -64,6 +64,21 @@ impl TcpStream {
         stream::try_read(&self.io, buf)
     }
 
+    /// Reads at most `most` bytes behind what `buf` holds, at least one; 0 is the end.
+    pub fn read_append(
+        &self,
+        buf: &mut Vec<u8>,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        stream::read_append(&self.io, buf, most, deadline)
+    }
+
+    /// The same without waiting; `None` would wait. For the core's own stack.
+    pub fn try_read_append(&self, buf: &mut Vec<u8>, most: usize) -> io::Result<Option<usize>> {
+        stream::try_read_append(&self.io, buf, most)
+    }
+
     /// Writes some of `buf`.
     pub fn write(&self, buf: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
         stream::write(&self.io, buf, deadline)
