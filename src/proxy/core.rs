@@ -12,10 +12,10 @@ use crate::route::Entrypoint;
 use crate::runtime::{self, Abort};
 use crate::snapshot::{CoreView, Endpoint, EndpointKey, Run, Snapshot};
 use crate::upstream::Upstreams;
+use crate::util::hash::BuildFold;
 use crossbeam_channel::Sender;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) struct Core {
     access_log: RefCell<Option<Queue>>,
     access_log_version: Cell<u64>,
     /// The routes that were asked for since the last snapshot.
-    routes: RefCell<HashMap<Arc<str>, Rc<CountedRoute>>>,
+    routes: RefCell<HashMap<Arc<str>, Rc<CountedRoute>, BuildFold>>,
     /// Dropped lines of the access log that were said.
     drops_said: Cell<u64>,
     /// What long bodies go through.
@@ -170,10 +170,7 @@ impl Core {
     pub fn request_id(&self) -> RequestId {
         let count = self.requests.get().wrapping_add(1);
         self.requests.set(count);
-        let mut text = String::with_capacity(16);
-        // Writing to a String can't fail.
-        let _ = write!(text, "{:08x}{:08x}", self.id_prefix, count & 0xFFFF_FFFF);
-        RequestId(text)
+        RequestId::new(u64::from(self.id_prefix) << 32 | count & 0xFFFF_FFFF)
     }
 
     /// An empty buffer, perhaps a used one.
@@ -307,10 +304,16 @@ impl Drop for Work {
 }
 
 /// The id of a request, in answers and in the log.
-pub(super) struct RequestId(String);
+pub(super) struct RequestId([u8; 16]);
 
 impl RequestId {
+    fn new(number: u64) -> Self {
+        RequestId(std::array::from_fn(|digit| {
+            b"0123456789abcdef"[(number >> (60 - 4 * digit)) as usize & 15]
+        }))
+    }
+
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
