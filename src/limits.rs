@@ -30,6 +30,9 @@ pub const TRUSTED_NETWORKS: usize = 64;
 /// fault, not progress.
 pub const INTERIM_RESPONSES: usize = 256;
 
+/// Bytes of a request that are asked for at once: most heads are below.
+pub const HEAD_READ_BYTES: usize = 4 * 1024;
+
 /// Bytes that a body is copied by. 16 KB fills a TLS record and keeps a busy connection small.
 pub const BODY_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -97,6 +100,15 @@ pub const TLS_SESSIONS_KEPT: usize = 64;
 pub const CERT_WATCH_EVERY: Duration = Duration::from_secs(2);
 /// The same while there is none to look at.
 pub const CERT_WATCH_NONE: Duration = Duration::from_secs(60);
+
+/// The least that is left of a body when it is spliced instead of copied: below that the pipe costs more.
+pub const SPLICE_FROM_BYTES: u64 = 64 * 1024;
+/// Capacity of a pipe that a body is spliced through: 64 pages, of which a socket's buffer fills most.
+pub const PIPE_BYTES: usize = 256 * 1024;
+/// Pipes per core at once; one more body is copied. Two descriptors each.
+pub const PIPES_PER_CORE: usize = 64;
+/// Connections of the cap to one pipe per core, so that few descriptors mean few pipes.
+pub const CONNECTIONS_PER_PIPE: usize = 32;
 
 /// Empty buffers kept per core for the next exchange.
 pub const BUFFERS_KEPT: usize = 32;

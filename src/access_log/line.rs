@@ -5,6 +5,7 @@
 
 use super::escape::{bare, json, quoted};
 use crate::http::status_text;
+use crate::util::text::{address, decimal};
 use crate::util::wall_clock::WallTime;
 use std::io::Write;
 use std::net::IpAddr;
@@ -58,10 +59,10 @@ pub struct Entry<'a> {
 
 impl Format {
     /// Appends `entry` as one line, its line feed included.
-    pub fn write(self, out: &mut Vec<u8>, entry: &Entry<'_>) {
+    pub(super) fn write(self, out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &mut Stamp) {
         match self {
-            Format::Common => common(out, entry),
-            Format::Combined => combined(out, entry),
+            Format::Common => common(out, entry, stamp),
+            Format::Combined => combined(out, entry, stamp),
             Format::Json => object(out, entry),
         }
         out.push(b'\n');
@@ -76,16 +77,38 @@ impl Format {
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-fn common(out: &mut Vec<u8>, entry: &Entry<'_>) {
+/// The time of text lines: the same for all lines of a second.
+#[derive(Debug, Default)]
+pub(super) struct Stamp {
+    of: Option<u64>,
+    text: Vec<u8>,
+}
+
+impl Stamp {
+    fn of(&mut self, time: WallTime) -> &[u8] {
+        if self.of != Some(time.seconds) {
+            self.of = Some(time.seconds);
+            let c = time.civil();
+            let month = MONTHS.get(usize::from(c.month) - 1).unwrap_or(&"-");
+            self.text.clear();
+            // Writing to a Vec can't fail, here and below.
+            let _ = write!(
+                self.text,
+                "[{:02}/{month}/{:04}:{:02}:{:02}:{:02} +0000]",
+                c.day, c.year, c.hour, c.minute, c.second
+            );
+        }
+        &self.text
+    }
+}
+
+fn common(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &mut Stamp) {
     bare(out, entry.host);
-    let c = entry.time.civil();
-    let month = MONTHS.get(usize::from(c.month) - 1).unwrap_or(&"-");
-    // Writing to a Vec can't fail, here and below.
-    let _ = write!(
-        out,
-        " {} - - [{:02}/{month}/{:04}:{:02}:{:02}:{:02} +0000] \"",
-        entry.client, c.day, c.year, c.hour, c.minute, c.second
-    );
+    out.push(b' ');
+    address(out, entry.client);
+    out.extend_from_slice(b" - - ");
+    out.extend_from_slice(stamp.of(entry.time));
+    out.extend_from_slice(b" \"");
     let parts = [entry.method, entry.target, entry.protocol];
     for (index, part) in parts.iter().filter(|part| !part.is_empty()).enumerate() {
         if index > 0 {
@@ -93,11 +116,14 @@ fn common(out: &mut Vec<u8>, entry: &Entry<'_>) {
         }
         quoted(out, part);
     }
-    let _ = write!(out, "\" {} {}", entry.status, entry.size);
+    out.extend_from_slice(b"\" ");
+    decimal(out, u64::from(entry.status));
+    out.push(b' ');
+    decimal(out, entry.size);
 }
 
-fn combined(out: &mut Vec<u8>, entry: &Entry<'_>) {
-    common(out, entry);
+fn combined(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &mut Stamp) {
+    common(out, entry, stamp);
     for field in [entry.referer, entry.user_agent] {
         out.extend_from_slice(b" \"");
         quoted(out, field);
@@ -185,7 +211,7 @@ mod tests {
 
     fn line(format: Format, entry: &Entry<'_>) -> String {
         let mut out = Vec::new();
-        format.write(&mut out, entry);
+        format.write(&mut out, entry, &mut Stamp::default());
         String::from_utf8(out).unwrap()
     }
 

@@ -19,6 +19,8 @@ use crate::limits::{ACCESS_LOG_MESSAGES, ACCESS_LOG_QUEUE, ACCESS_LOG_QUEUE_BYTE
 use crate::metrics::Counter;
 use crate::util::Locked;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use line::Stamp;
+use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,7 +88,7 @@ impl AccessLog {
         let bytes = Arc::new(AtomicUsize::new(0));
         let source = Source { lines: source, bytes: Arc::clone(&bytes) };
         messages.try_send(Message::Source(source)).ok()?;
-        Some(Queue { format, lines, bytes })
+        Some(Queue { format, lines, bytes, stamp: RefCell::default() })
     }
 
     /// Closes the file and opens its path anew, after what is queued: for whoever has renamed it.
@@ -129,6 +131,7 @@ pub struct Queue {
     lines: Sender<Vec<u8>>,
     /// Bytes in the queue: added here, taken off by the writer.
     bytes: Arc<AtomicUsize>,
+    stamp: RefCell<Stamp>,
 }
 
 impl Queue {
@@ -140,7 +143,7 @@ impl Queue {
     /// Queues the line of `entry`; false if it was dropped because the queue is full.
     pub fn push(&self, entry: &Entry<'_>) -> bool {
         let mut line = Vec::with_capacity(256);
-        self.format.write(&mut line, entry);
+        self.format.write(&mut line, entry, &mut self.stamp.borrow_mut());
         let length = line.len();
         if self.bytes.fetch_add(length, Ordering::Relaxed) + length <= ACCESS_LOG_QUEUE_BYTES
             && self.lines.try_send(line).is_ok()

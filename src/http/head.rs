@@ -60,17 +60,9 @@ pub(super) fn scan_head(buf: &[u8], from: usize) -> HeadScan {
     HeadScan::Partial
 }
 
-/// The place of the first line feed at or after `from`, in blocks that the compiler vectorises.
+/// The place of the first line feed at or after `from`.
 pub(super) fn find_lf(buf: &[u8], from: usize) -> Option<usize> {
-    let rest = buf.get(from..)?;
-    let (blocks, tail) = rest.as_chunks::<32>();
-    let is_lf = |b: &u8| *b == b'\n';
-    for (i, block) in blocks.iter().enumerate() {
-        if block.iter().fold(false, |hit, b| hit | is_lf(b)) {
-            return block.iter().position(is_lf).map(|at| from + i * 32 + at);
-        }
-    }
-    tail.iter().position(is_lf).map(|at| from + blocks.len() * 32 + at)
+    memchr::memchr(b'\n', buf.get(from..)?).map(|at| from + at)
 }
 
 /// The value of the first field of that name (compared without case).
@@ -80,9 +72,25 @@ pub(super) fn find_field<'b>(fields: &[Field<'b>], name: &str) -> Option<&'b [u8
 
 /// Whether `b` may stand in a token (RFC 9110 §5.6.2).
 pub(super) fn is_token_char(b: u8) -> bool {
-    matches!(b, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`')
-        || matches!(b, b'|' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+    TOKEN_CHARS[usize::from(b)]
 }
+
+/// `tchar` by byte.
+static TOKEN_CHARS: [bool; 256] = {
+    let mut chars = [false; 256];
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut b = 0;
+    while b < 256 {
+        chars[b] = (b as u8).is_ascii_alphanumeric();
+        b += 1;
+    }
+    let mut i = 0;
+    while i < marks.len() {
+        chars[marks[i] as usize] = true;
+        i += 1;
+    }
+    chars
+};
 
 /// Whether `text` is a token.
 pub(super) fn is_token(text: &[u8]) -> bool {

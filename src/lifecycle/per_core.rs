@@ -9,13 +9,14 @@ use super::machine::Refused;
 use super::slot::{self, SlotAction, SlotEvent, SlotState};
 use super::throttle::Throttle;
 use crate::limits;
+use crate::util::hash::BuildFold;
 
 /// One core's leases by key; [`slot`] draws the machine of each. It belongs to one thread.
 ///
 /// A call that gives the last lease back may drop a resource or call a drainer's callback, which only posts
 /// a message.
 pub struct CoreLeases<K: Key, T> {
-    slots: HashMap<K, Slot<K, T>>,
+    slots: HashMap<K, Slot<K, T>, BuildFold>,
     warned: Throttle<K>,
 }
 
@@ -27,7 +28,7 @@ struct Slot<K: Key, T> {
 impl<K: Key, T> CoreLeases<K, T> {
     /// Without leases.
     pub fn new() -> Self {
-        CoreLeases { slots: HashMap::new(), warned: Throttle::new() }
+        CoreLeases { slots: HashMap::default(), warned: Throttle::new() }
     }
 
     /// A request on `entry` begins; [`CoreLeases::end`] must follow. The first one takes the core's lease.

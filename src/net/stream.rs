@@ -40,6 +40,34 @@ impl Stream {
         }
     }
 
+    /// Reads at most `most` bytes behind what `buf` holds, at least one; 0 is the end.
+    pub fn read_append(
+        &self,
+        buf: &mut Vec<u8>,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        match self {
+            Stream::Plain(tcp) => tcp.read_append(buf, most, deadline),
+            Stream::Tls(tls) => append(buf, most, |room| tls.read(room, deadline)),
+        }
+    }
+
+    /// The same without waiting; `None` would wait. For the core's own stack.
+    pub fn try_read_append(&self, buf: &mut Vec<u8>, most: usize) -> io::Result<Option<usize>> {
+        match self {
+            Stream::Plain(tcp) => tcp.try_read_append(buf, most),
+            Stream::Tls(tls) => {
+                let mut read = None;
+                append(buf, most, |room| {
+                    read = tls.try_read(room)?;
+                    Ok(read.unwrap_or(0))
+                })?;
+                Ok(read)
+            }
+        }
+    }
+
     /// Writes all of `buf`; the deadline is for the whole.
     pub fn write_all(&self, buf: &[u8], deadline: Option<Instant>) -> io::Result<()> {
         match self {
@@ -153,8 +181,29 @@ impl Stream {
         }
     }
 
+    /// The socket itself, if nothing lies between it and the bytes.
+    pub fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(_) => None,
+        }
+    }
+
     /// Whether the bytes go in TLS records.
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
     }
+}
+
+/// Has `read` fill the room behind what `buf` holds.
+fn append(
+    buf: &mut Vec<u8>,
+    most: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let held = buf.len();
+    buf.resize(held + most, 0);
+    let result = read(&mut buf[held..]);
+    buf.truncate(held + *result.as_ref().unwrap_or(&0));
+    result
 }

@@ -16,7 +16,7 @@ use super::opening;
 use super::record::{Asked, Record};
 use super::{Admitted, Entrance, Protocol};
 use crate::http;
-use crate::limits::{LISTENER_LINGER, REQUEST_HEAD_BYTES};
+use crate::limits::{HEAD_READ_BYTES, LISTENER_LINGER, REQUEST_HEAD_BYTES};
 use crate::net::{Listener, Stream, tls};
 use crate::route::Opening;
 use crate::runtime::{self, Abort, TcpStream, Wake};
@@ -145,6 +145,8 @@ pub(super) struct Client {
     pub peer: SocketAddr,
     /// The exchange that it is in.
     pub record: Record,
+    /// Of the own side; asked for once.
+    local_port: Cell<Option<u16>>,
     admitted: Open,
 }
 
@@ -197,17 +199,26 @@ fn idle(client: Client, partial: Vec<u8>, deadline: Instant) {
 
 impl Client {
     fn new(core: &Rc<Core>, stream: Stream, peer: SocketAddr, admitted: Open) -> Client {
-        let record = Record::default();
-        Client { core: Rc::clone(core), stream: Rc::new(stream), peer, record, admitted }
+        let (core, stream) = (Rc::clone(core), Rc::new(stream));
+        Client { core, stream, peer, record: Record::default(), local_port: Cell::default(), admitted }
+    }
+
+    /// The port that the client has connected to.
+    pub fn local_port(&self) -> u16 {
+        let ask = || self.stream.local_addr().map_or(0, |addr| addr.port());
+        let port = self.local_port.get().unwrap_or_else(ask);
+        self.local_port.set(Some(port));
+        port
     }
 
     /// Waits for bytes without a stack.
     pub fn when_readable(self, deadline: Instant, f: impl FnOnce(Client, Wake) + 'static) {
-        let Client { core, stream, peer, admitted, .. } = self;
+        let Client { core, stream, peer, local_port, admitted, .. } = self;
         let Ok(stream) = Rc::try_unwrap(stream) else { return };
         let deadline = core.may_ask_until(deadline);
         stream.when_readable(Some(deadline), move |stream, wake| {
-            f(Client { core, stream: Rc::new(stream), peer, record: Record::default(), admitted }, wake);
+            let (stream, record) = (Rc::new(stream), Record::default());
+            f(Client { core, stream, peer, record, local_port, admitted }, wake);
         });
     }
 }
@@ -224,11 +235,13 @@ pub(super) fn opened(client: Client, received: Vec<u8>, deadline: Instant) {
 /// Takes what has arrived, on the core's own stack.
 fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
     let first = partial.is_empty();
-    let mut chunk = [0; 4096];
+    if first {
+        partial = client.core.buffer();
+    }
     loop {
-        match client.stream.try_read(&mut chunk) {
-            Ok(Some(0)) | Err(_) => return,
-            Ok(Some(n)) => partial.extend_from_slice(&chunk[..n]),
+        match client.stream.try_read_append(&mut partial, HEAD_READ_BYTES) {
+            Ok(Some(0)) | Err(_) => return client.core.recycle(partial),
+            Ok(Some(_)) => {}
             Ok(None) => break,
         }
         let mut scanned = 0;
@@ -236,10 +249,13 @@ fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
             return work(client, partial, serve);
         }
     }
+    // What waits keeps its bytes alone, no buffer.
+    let held = partial.as_slice().into();
+    client.core.recycle(partial);
     // The head's time starts with its first byte.
     let timeout = client.core.entrypoint(|entrypoint| entrypoint.timeouts.header);
     let deadline = if first { deadline.min(runtime::now() + timeout) } else { deadline };
-    idle(client, partial, deadline);
+    idle(client, held, deadline);
 }
 
 /// Gives the connection a coroutine.

@@ -1,6 +1,7 @@
 //! What one core owns: its view of the snapshot, leases, pools, gates and counts. Never shared: everything
 //! here is `Rc`, `Cell` and `RefCell`, and no borrow lives across a wait.
 
+use super::bulk::Pipes;
 use super::{ListenerId, Shared};
 use crate::access_log::Queue;
 use crate::gate::{Gates, Passed};
@@ -11,10 +12,10 @@ use crate::route::Entrypoint;
 use crate::runtime::{self, Abort};
 use crate::snapshot::{CoreView, Endpoint, EndpointKey, Run, Snapshot};
 use crate::upstream::Upstreams;
+use crate::util::hash::BuildFold;
 use crossbeam_channel::Sender;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,9 +32,11 @@ pub(super) struct Core {
     access_log: RefCell<Option<Queue>>,
     access_log_version: Cell<u64>,
     /// The routes that were asked for since the last snapshot.
-    routes: RefCell<HashMap<Arc<str>, Rc<CountedRoute>>>,
+    routes: RefCell<HashMap<Arc<str>, Rc<CountedRoute>, BuildFold>>,
     /// Dropped lines of the access log that were said.
     drops_said: Cell<u64>,
+    /// What long bodies go through.
+    pub pipes: Pipes,
     gates: Gates,
     view: RefCell<CoreView>,
     leases: RefCell<CoreLeases<EndpointKey, Run>>,
@@ -68,6 +71,7 @@ impl Core {
             access_log_version,
             routes: RefCell::default(),
             drops_said: Cell::new(0),
+            pipes: Pipes::default(),
             gates: Gates::default(),
             view: RefCell::new(view),
             leases: RefCell::new(CoreLeases::new()),
@@ -110,6 +114,7 @@ impl Core {
         let now = runtime::now();
         self.leases.borrow_mut().tick(now);
         self.upstreams.sweep(now);
+        self.pipes.trim();
         self.metrics.coroutines.set(runtime::coroutines() as u64);
         self.metrics.upstream_idle.set(self.upstreams.idle() as u64);
         self.with_access_log(|_| ());
@@ -169,10 +174,7 @@ impl Core {
     pub fn request_id(&self) -> RequestId {
         let count = self.requests.get().wrapping_add(1);
         self.requests.set(count);
-        let mut text = String::with_capacity(16);
-        // Writing to a String can't fail.
-        let _ = write!(text, "{:08x}{:08x}", self.id_prefix, count & 0xFFFF_FFFF);
-        RequestId(text)
+        RequestId::new(u64::from(self.id_prefix) << 32 | count & 0xFFFF_FFFF)
     }
 
     /// An empty buffer, perhaps a used one.
@@ -331,10 +333,16 @@ impl Drop for Work {
 }
 
 /// The id of a request, in answers and in the log.
-pub(super) struct RequestId(String);
+pub(super) struct RequestId([u8; 16]);
 
 impl RequestId {
+    fn new(number: u64) -> Self {
+        RequestId(std::array::from_fn(|digit| {
+            b"0123456789abcdef"[(number >> (60 - 4 * digit)) as usize & 15]
+        }))
+    }
+
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

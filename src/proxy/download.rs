@@ -1,5 +1,6 @@
 //! The response on its way to the client.
 
+use super::bulk::Bulk;
 use super::connection::Client;
 use super::core::Core;
 use super::watch::Watched;
@@ -109,7 +110,13 @@ fn length_body(sender: &mut Sender<'_>, up: &Watched<'_>, length: u64, buffered:
     sender.data(&buffered[..take])?;
     let clean = take == buffered.len();
     let mut left = length - take as u64;
-    let mut buffer = BodyBuffer::new(&sender.client.core);
+    let client = sender.client;
+    if let Some(bulk) = Bulk::new(&client.core, up.upstream(), &client.stream, left) {
+        sender.flush()?;
+        spliced(client, up, bulk, left)?;
+        return Ok(clean);
+    }
+    let mut buffer = BodyBuffer::new(&client.core);
     while left > 0 {
         sender.flush()?;
         let want = usize::try_from(left).unwrap_or(usize::MAX).min(BODY_BUFFER_BYTES);
@@ -121,6 +128,19 @@ fn length_body(sender: &mut Sender<'_>, up: &Watched<'_>, length: u64, buffered:
         sender.data(read)?;
     }
     Ok(clean)
+}
+
+/// The rest of a long body, by way of the kernel.
+fn spliced(client: &Client, up: &Watched<'_>, mut bulk: Bulk<'_>, mut left: u64) -> Result<(), End> {
+    while left > 0 {
+        let deadline = runtime::now() + up.timeouts.response_body;
+        match up.wait(deadline, |until| bulk.fill(left, until)) {
+            Ok(0) | Err(_) => return Err(End::Cut),
+            Ok(n) => left -= n as u64,
+        }
+        bulk.drain(up.timeouts.body, |n| client.record.sent(n, n)).map_err(|_| End::ClientGone)?;
+    }
+    Ok(())
 }
 
 fn chunked_body(sender: &mut Sender<'_>, up: &Watched<'_>, buffered: &[u8]) -> Result<bool, End> {
@@ -182,9 +202,9 @@ impl<'c> BodyBuffer<'c> {
     }
 
     fn read(&mut self, from: &Watched<'_>, at_most: usize) -> io::Result<&[u8]> {
-        self.bytes.resize(BODY_BUFFER_BYTES, 0);
-        let n = from.read(&mut self.bytes[..at_most], runtime::now() + from.timeouts.response_body)?;
-        Ok(&self.bytes[..n])
+        self.bytes.clear();
+        from.read_append(&mut self.bytes, at_most, runtime::now() + from.timeouts.response_body)?;
+        Ok(&self.bytes)
     }
 }
 

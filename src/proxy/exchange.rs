@@ -215,12 +215,11 @@ fn send(
     id: &RequestId,
 ) -> io::Result<Sent> {
     let mut out = client.core.buffer();
-    let local_port = client.stream.local_addr().map_or(0, |addr| addr.port());
     let forward = Forward {
         client: client.peer.ip().to_canonical(),
         trusted: client.core.entrypoint(|entrypoint| entrypoint.trusts(client.peer.ip())),
         scheme: if client.stream.is_tls() { "https" } else { "http" },
-        local_port,
+        local_port: client.local_port(),
         request_id: id.as_str(),
         instance: &client.core.shared.instance,
     };
@@ -239,7 +238,8 @@ fn send(
                 // The endpoint is reached and takes the head: the client may send (RFC 9110 §10.1.1).
                 client.stream.write_all(http::CONTINUE, Some(runtime::now() + BODY_TIMEOUT))?;
             }
-            let upload = Upload::start(&client.stream, upstream, request.body, rest.to_vec(), timeouts.body);
+            let (core, body) = (&client.core, request.body);
+            let upload = Upload::start(core, &client.stream, upstream, body, rest.to_vec(), timeouts.body);
             upload.map(Sent::Going).map_err(io::Error::other)
         }
     }
@@ -339,9 +339,8 @@ fn receive_head(
     repeatable: bool,
 ) -> Result<(), Result<Outcome, State>> {
     let held = buffer.len();
-    buffer.resize(held + BODY_BUFFER_BYTES, 0);
-    let read = upstream.read(&mut buffer[held..], runtime::now() + upstream.timeouts.response_header);
-    buffer.truncate(held + *read.as_ref().unwrap_or(&0));
+    let deadline = runtime::now() + upstream.timeouts.response_header;
+    let read = upstream.read_append(buffer, BODY_BUFFER_BYTES, deadline);
     let state = sent.state();
     let own = |kind, status, reason: String| Err(Ok(Outcome::Own(Own::failed(kind, status, reason))));
     match read {

@@ -9,6 +9,7 @@
 //! requests it is a descriptor, a timer and a few words.
 
 mod answer;
+mod bulk;
 mod connection;
 mod core;
 mod download;
@@ -22,7 +23,7 @@ mod upload;
 mod watch;
 
 use crate::access_log::AccessLog;
-use crate::limits::CORE_TICK;
+use crate::limits::{CONNECTIONS_PER_PIPE, CORE_TICK, PIPES_PER_CORE};
 use crate::metrics::Metrics;
 use crate::net::BoundListener;
 use crate::net::tls::CertStore;
@@ -108,6 +109,11 @@ impl Shared {
             connections,
             clients,
         })
+    }
+
+    /// Pipes that one core may have: few where connections are few because descriptors are.
+    fn pipes_per_core(&self) -> usize {
+        PIPES_PER_CORE.min(self.cap / CONNECTIONS_PER_PIPE)
     }
 
     /// Replaces the addresses of our own listeners.

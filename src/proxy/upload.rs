@@ -6,6 +6,8 @@
 //!      └──the upstream takes no more──► UpstreamGone (what the client still sends is read and dropped)
 //! ```
 
+use super::bulk::Bulk;
+use super::core::Core;
 use crate::http::{Body, CHUNK_END, ChunkDecoder, write_chunk_head, write_last_chunk};
 use crate::limits::{BODY_BUFFER_BYTES, LINGER_BYTES, LINGER_TIMEOUT};
 use crate::net::Stream;
@@ -33,6 +35,7 @@ pub(super) struct Upload {
     received: Cell<u64>,
     /// Bytes after the body's end: the next request.
     rest: RefCell<Vec<u8>>,
+    core: Rc<Core>,
     client: Rc<Stream>,
     upstream: Rc<Stream>,
     /// Without a byte of progress.
@@ -45,6 +48,7 @@ impl Upload {
     /// # Errors
     /// If no coroutine can be had.
     pub fn start(
+        core: &Rc<Core>,
         client: &Rc<Stream>,
         upstream: &Rc<Stream>,
         body: Body,
@@ -56,6 +60,7 @@ impl Upload {
             progress: Cell::new(runtime::now()),
             received: Cell::new(buffered.len() as u64),
             rest: RefCell::default(),
+            core: Rc::clone(core),
             client: Rc::clone(client),
             upstream: Rc::clone(upstream),
             timeout,
@@ -125,8 +130,28 @@ impl Upload {
                 rest.extend_from_slice(&buffer[take..]);
                 return Ok(rest);
             }
+            if let Some(bulk) = Bulk::new(&self.core, &self.client, &self.upstream, left) {
+                drop(buffer);
+                return self.spliced(bulk, left).map(|()| rest);
+            }
             self.receive(&mut buffer)?;
         }
+    }
+
+    /// The rest of a long body, by way of the kernel.
+    fn spliced(&self, mut bulk: Bulk<'_>, mut left: u64) -> Result<(), State> {
+        while left > 0 {
+            match bulk.fill(left, runtime::now() + self.timeout) {
+                Ok(0) | Err(_) => return Err(State::ClientGone),
+                Ok(n) => {
+                    left -= n as u64;
+                    self.received.set(self.received.get() + n as u64);
+                }
+            }
+            bulk.drain(self.timeout, |_| self.progress.set(runtime::now()))
+                .map_err(|_| State::UpstreamGone)?;
+        }
+        Ok(())
     }
 
     fn chunked(&self, buffered: Vec<u8>) -> Result<Vec<u8>, State> {
@@ -156,13 +181,11 @@ impl Upload {
     }
 
     fn receive(&self, buffer: &mut Vec<u8>) -> Result<(), State> {
-        buffer.resize(BODY_BUFFER_BYTES, 0);
-        let read = self.client.read(buffer, Some(runtime::now() + self.timeout));
-        match read {
+        buffer.clear();
+        match self.client.read_append(buffer, BODY_BUFFER_BYTES, Some(runtime::now() + self.timeout)) {
             Ok(0) | Err(_) => Err(State::ClientGone),
             Ok(n) => {
                 self.received.set(self.received.get() + n as u64);
-                buffer.truncate(n);
                 Ok(())
             }
         }

@@ -33,19 +33,33 @@ impl<'c> Watched<'c> {
         Watched { client, upstream, timeouts, gone: Rc::default(), watch: RefCell::default() }
     }
 
-    /// Reads what is there, at least one byte; 0 is the end, or the client has gone.
-    pub fn read(&self, buf: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    /// Reads at most `most` bytes behind what `buf` holds, at least one; 0 is the end, or the client has gone.
+    pub fn read_append(&self, buf: &mut Vec<u8>, most: usize, deadline: Instant) -> io::Result<usize> {
+        self.wait(deadline, |until| self.upstream.read_append(buf, most, Some(until)))
+    }
+
+    /// The upstream itself.
+    pub fn upstream(&self) -> &Stream {
+        self.upstream
+    }
+
+    /// Has `take`, which reads from the upstream until the time it is given, see the client's end as an end.
+    pub fn wait(
+        &self,
+        deadline: Instant,
+        mut take: impl FnMut(Instant) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let watching = self.watch.borrow().is_some();
         let soon = runtime::now() + CLIENT_WATCH_AFTER;
         if watching || deadline <= soon {
-            return self.upstream.read(buf, Some(deadline));
+            return take(deadline);
         }
-        match self.upstream.read(buf, Some(soon)) {
+        match take(soon) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             result => return result,
         }
         self.watch.replace(Some(self.start()));
-        self.upstream.read(buf, Some(deadline))
+        take(deadline)
     }
 
     /// Whether a read ended because the client has gone.

@@ -2,7 +2,6 @@
 
 pub mod alias;
 mod entrypoint;
-mod hash;
 pub mod image;
 pub mod ports;
 mod settings;

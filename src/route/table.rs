@@ -14,8 +14,8 @@
 //! an address (its last label is a number, or it is in brackets) has no labels: only the whole counts.
 
 use super::alias::{canonical, is_host_byte};
-use super::hash::BuildFold;
 use crate::limits::HOST_BYTES;
+use crate::util::hash::BuildFold;
 use std::collections::HashMap;
 
 /// The routes of one configuration generation, found by Host. Immutable, shared by the cores in an `Arc`.

@@ -32,6 +32,7 @@ mod park;
 mod poller;
 mod slab;
 mod source;
+mod splice;
 mod stack;
 mod stream;
 mod tcp;
@@ -52,6 +53,7 @@ pub use self::nofile::raise_nofile;
 pub use self::panics::panics;
 pub use self::park::{LocalParker, LocalWaker, Parked, Parker, Unparker, local_parker, parker};
 pub use self::source::{EndWatch, Wake};
+pub use self::splice::Pipe;
 pub use self::tcp::TcpStream;
 pub use self::unix::UnixStream;
 

@@ -61,6 +61,32 @@ pub(super) fn try_read(io: &Io, buf: &mut [u8]) -> io::Result<Option<usize>> {
     io.attempt(Direction::Read, &mut recv(buf))
 }
 
+/// Receives behind what `buf` holds; not one byte is written twice.
+fn append(buf: &mut Vec<u8>, most: usize) -> impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<Done<usize>> {
+    move |fd| {
+        buf.reserve(most);
+        let spare = &mut buf.spare_capacity_mut()[..most];
+        let ((received, _), _) = rustix::net::recv(fd, spare, RecvFlags::DONTWAIT)?;
+        let result = received.len();
+        // SAFETY: these bytes follow the old length, and the kernel has written them.
+        unsafe { buf.set_len(buf.len() + result) };
+        Ok(Done { result, used_up: result < most })
+    }
+}
+
+pub(super) fn read_append(
+    io: &Io,
+    buf: &mut Vec<u8>,
+    most: usize,
+    deadline: Option<Instant>,
+) -> io::Result<usize> {
+    io.perform(Direction::Read, until(deadline), append(buf, most))
+}
+
+pub(super) fn try_read_append(io: &Io, buf: &mut Vec<u8>, most: usize) -> io::Result<Option<usize>> {
+    io.attempt(Direction::Read, &mut append(buf, most))
+}
+
 pub(super) fn write(io: &Io, buf: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
     io.perform(Direction::Write, until(deadline), send(buf))
 }

@@ -50,6 +50,10 @@ impl TcpStream {
         Ok(TcpStream { io: Io::attach(fd, true)? })
     }
 
+    pub(super) fn io(&self) -> &Io {
+        &self.io
+    }
+
     /// Reads what is there, at least one byte; 0 is the end (or an empty `buf`).
     pub fn read(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         stream::read(&self.io, buf, deadline)
@@ -58,6 +62,21 @@ impl TcpStream {
     /// Reads what is there, without waiting; `None` would wait. For the core's own stack.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         stream::try_read(&self.io, buf)
+    }
+
+    /// Reads at most `most` bytes behind what `buf` holds, at least one; 0 is the end.
+    pub fn read_append(
+        &self,
+        buf: &mut Vec<u8>,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        stream::read_append(&self.io, buf, most, deadline)
+    }
+
+    /// The same without waiting; `None` would wait. For the core's own stack.
+    pub fn try_read_append(&self, buf: &mut Vec<u8>, most: usize) -> io::Result<Option<usize>> {
+        stream::try_read_append(&self.io, buf, most)
     }
 
     /// Writes some of `buf`.

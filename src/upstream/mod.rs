@@ -5,6 +5,7 @@ use crate::limits::{UPSTREAM_IDLE_PER_ENDPOINT, UPSTREAM_IDLE_TIMEOUT};
 use crate::net::Stream;
 use crate::net::tls::{self, TlsTarget};
 use crate::runtime::Abort;
+use crate::util::hash::BuildFold;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -32,7 +33,7 @@ struct Idle {
 /// The idle connections and pending connects of one core.
 #[derive(Default)]
 pub struct Upstreams {
-    idle: RefCell<HashMap<PoolKey, Vec<Idle>>>,
+    idle: RefCell<HashMap<PoolKey, Vec<Idle>, BuildFold>>,
     connecting: RefCell<HashMap<u64, (u64, Abort)>>,
     serial: Cell<u64>,
 }
