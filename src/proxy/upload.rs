@@ -11,6 +11,7 @@ use crate::limits::{BODY_BUFFER_BYTES, LINGER_BYTES, LINGER_TIMEOUT};
 use crate::net::Stream;
 use crate::runtime::{self, Shutdown};
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub(super) enum State {
 /// An upload, shared by the coroutine that does it and the one that waits for the answer.
 pub(super) struct Upload {
     state: Cell<State>,
+    /// The exchange is over without it.
+    abandoned: Cell<bool>,
     progress: Cell<Instant>,
     /// Bytes that came from the client, framing included.
     received: Cell<u64>,
@@ -53,6 +56,7 @@ impl Upload {
     ) -> Result<Rc<Upload>, runtime::SpawnError> {
         let upload = Rc::new(Upload {
             state: Cell::new(State::Running),
+            abandoned: Cell::new(false),
             progress: Cell::new(runtime::now()),
             received: Cell::new(buffered.len() as u64),
             rest: RefCell::default(),
@@ -87,7 +91,8 @@ impl Upload {
     /// The answer is complete before the body is: nobody waits for the rest.
     pub fn abandon(&self) {
         if self.state.get() == State::Running {
-            // Wakes the coroutine, which then drains the client in bounds.
+            self.abandoned.set(true);
+            // Wakes the coroutine if it waits for the upstream; then it drains the client in bounds.
             self.upstream.shutdown(Shutdown::Both).ok();
         }
     }
@@ -157,13 +162,23 @@ impl Upload {
 
     fn receive(&self, buffer: &mut Vec<u8>) -> Result<(), State> {
         buffer.resize(BODY_BUFFER_BYTES, 0);
-        let read = self.client.read(buffer, Some(runtime::now() + self.timeout));
-        match read {
-            Ok(0) | Err(_) => Err(State::ClientGone),
-            Ok(n) => {
-                self.received.set(self.received.get() + n as u64);
-                buffer.truncate(n);
-                Ok(())
+        let deadline = runtime::now() + self.timeout;
+        loop {
+            let look = deadline.min(runtime::now() + LINGER_TIMEOUT);
+            match self.client.read(buffer, Some(look)) {
+                Ok(1..) if self.abandoned.get() => return Err(State::UpstreamGone),
+                Ok(n @ 1..) => {
+                    self.received.set(self.received.get() + n as u64);
+                    buffer.truncate(n);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && look < deadline => {
+                    // Nobody waits for what a silent client still has.
+                    if self.abandoned.get() {
+                        return Err(State::ClientGone);
+                    }
+                }
+                Ok(_) | Err(_) => return Err(State::ClientGone),
             }
         }
     }
