@@ -36,8 +36,10 @@ pub(super) fn normalise(sent: &[u8]) -> Cow<'_, [u8]> {
 
 fn is_normal(path: &[u8]) -> bool {
     let is_dots = |segment: &[u8]| matches!(segment, b"." | b"..");
-    !(path.contains(&b'.') && path.split(|b| *b == b'/').any(is_dots))
-        && !(path.contains(&b'%') && path.windows(ESCAPED_DOT.len()).any(is_escaped_dot))
+    // Most paths hold neither byte.
+    let dots = path.contains(&b'.') && path.split(|b| *b == b'/').any(is_dots);
+    let escaped = path.contains(&b'%') && path.windows(ESCAPED_DOT.len()).any(is_escaped_dot);
+    !dots && !escaped
 }
 
 const ESCAPED_DOT: &[u8] = b"%2e";

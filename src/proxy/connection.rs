@@ -279,7 +279,9 @@ fn close(client: Client, buffer: Vec<u8>) {
 
 /// Cuts the connection.
 fn abort(client: Client) {
-    if let Ok(stream) = Rc::try_unwrap(client.stream) {
-        stream.reset();
+    match Rc::try_unwrap(client.stream) {
+        Ok(stream) => stream.reset(),
+        // The upload's coroutine still has it.
+        Err(stream) => stream.cut(),
     }
 }

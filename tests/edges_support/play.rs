@@ -364,14 +364,14 @@ impl Client {
             }
         };
         match last.to_ascii_lowercase().contains("\r\nconnection: close\r\n") {
-            true => self.to_the_end(),
+            true => self.read_on(),
             false => self.probe(),
         }
     }
 
     fn probe(&mut self) -> Result<(), String> {
         drop(self.stream.write_all(PROBE));
-        self.to_the_end()?;
+        self.read_on()?;
         if self.got.ends_with(PROBE_ANSWER) {
             self.got.truncate(self.got.len() - PROBE_ANSWER.len());
             self.end = End::Open;
@@ -379,7 +379,7 @@ impl Client {
         Ok(())
     }
 
-    fn to_the_end(&mut self) -> Result<(), String> {
+    fn read_on(&mut self) -> Result<(), String> {
         while self.end == End::Open {
             self.fill()?;
         }

@@ -138,7 +138,7 @@ impl Reader {
             false => coding.eq_ignore_ascii_case("chunked"),
         });
         let length = match self.last_length {
-            true => all("content-length").last().map(|l| l.trim_start_matches('+')),
+            true => all("content-length").next_back().map(|l| l.trim_start_matches('+')),
             false => all("content-length").next(),
         };
         // What begins with no digit is 0 to some.
