@@ -167,7 +167,7 @@ fn judge(buf: &[u8]) -> Result<Asked, Reply> {
     if !is_loopback(request.host) {
         return Err(Reply::text(403, "the Host must be localhost or a loopback address"));
     }
-    let target = String::from_utf8_lossy(request.target.path_and_query());
+    let target = String::from_utf8_lossy(request.path_and_query());
     let path = target.split('?').next().unwrap_or_default();
     let Some(allow) = api::allowed(path) else {
         return Err(Reply::text(404, "no such page of the admin API"));

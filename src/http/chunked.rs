@@ -58,6 +58,23 @@ pub fn write_last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkError(pub &'static str);
 
+/// Checks as much of a chunked body as has arrived.
+///
+/// # Errors
+/// As [`ChunkDecoder::step`].
+pub fn check_chunks(begin: &[u8]) -> Result<(), ChunkError> {
+    let mut decoder = ChunkDecoder::new();
+    let mut rest = begin;
+    while !rest.is_empty() {
+        let step = decoder.step(rest)?;
+        if step.done {
+            break;
+        }
+        rest = &rest[step.consumed..];
+    }
+    Ok(())
+}
+
 /// What one step made of its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkStep {

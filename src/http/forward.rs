@@ -49,10 +49,9 @@ pub fn is_loop(req: &Request<'_>, instance: &str) -> bool {
 /// Left out: what `Connection` names and the other hop-by-hop fields but our own wish for another protocol or
 /// for trailers, `Expect`, every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` of a client that isn't trusted. The head asks for a kept connection.
 pub fn write_forward_request(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
-    let path_and_query = req.target.path_and_query();
     out.extend_from_slice(req.method.as_bytes());
     out.push(b' ');
-    out.extend_from_slice(path_and_query);
+    out.extend_from_slice(req.path_and_query());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     write::field(out, b"Host", req.host);
     let mut has_request_id = false;
@@ -137,7 +136,7 @@ fn write_client(out: &mut Vec<u8>, req: &Request<'_>, fwd: &Forward<'_>) {
         }
     }
     write::field(out, b"X-Forwarded-Method", req.method.as_bytes());
-    write::field(out, b"X-Forwarded-Uri", req.target.path_and_query());
+    write::field(out, b"X-Forwarded-Uri", req.path_and_query());
     if is_token(fwd.instance.as_bytes()) {
         write::field(out, b"CDN-Loop", fwd.instance.as_bytes());
     }

@@ -3,13 +3,21 @@
 use crate::http::head::{is_token, list, trim_ows};
 use crate::limits;
 
-/// Reads a `Content-Length`: digits only. A list, a sign, white space or more than 64 bits give `None`.
-pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+/// Reads a `Content-Length`: digits only. A list, a sign and white space are malformed.
+pub(super) fn content_length(value: &[u8]) -> Result<u64, BadLength> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
+        return Err(BadLength::Malformed);
     }
     let add = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    value.iter().try_fold(0, add)
+    value.iter().try_fold(0, add).ok_or(BadLength::TooLarge)
+}
+
+/// Why a `Content-Length` is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadLength {
+    Malformed,
+    /// A number, but beyond 64 bits.
+    TooLarge,
 }
 
 /// What a `Transfer-Encoding` asks for.
@@ -17,15 +25,15 @@ pub(super) fn content_length(value: &[u8]) -> Option<u64> {
 pub(super) enum Coding {
     /// Exactly `chunked`.
     Chunked,
-    /// Well-formed, with a coding that isn't known.
+    /// A registered coding that isn't understood, then `chunked`.
     Unknown,
-    /// No list of codings, or one whose message has no certain end.
+    /// Anything else: no list of codings, none of them, or one whose message has no certain end.
     Malformed,
 }
 
 /// Reads a `Transfer-Encoding` (RFC 9112 §6.1).
 pub(super) fn transfer_coding(value: &[u8]) -> Coding {
-    let (mut codings, mut chunked, mut last_is_chunked) = (0, 0, false);
+    let (mut codings, mut chunked, mut last_is_chunked, mut registered) = (0, 0, false, true);
     for element in list(value) {
         let name = element.split(|b| *b == b';').next().map_or(element, trim_ows);
         last_is_chunked = name.eq_ignore_ascii_case(b"chunked");
@@ -34,14 +42,17 @@ pub(super) fn transfer_coding(value: &[u8]) -> Coding {
         }
         codings += 1;
         chunked += usize::from(last_is_chunked);
+        registered &= last_is_chunked || REGISTERED.iter().any(|known| name.eq_ignore_ascii_case(known));
     }
     match (codings, chunked) {
         (1, 1) => Coding::Chunked,
-        (_, 0) => Coding::Unknown,
-        (_, 1) if last_is_chunked => Coding::Unknown,
+        (_, 1) if last_is_chunked && registered => Coding::Unknown,
         _ => Coding::Malformed,
     }
 }
+
+/// The other codings of IANA's registry. Who sends one of another name means to hide `chunked` from somebody.
+const REGISTERED: [&[u8]; 5] = [b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"];
 
 /// What the `Connection` fields of a head say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,6 +20,7 @@ mod framing;
 mod head;
 mod host;
 mod method;
+mod path;
 mod proxy_protocol;
 mod request;
 mod response;
@@ -29,7 +30,7 @@ mod write;
 
 pub use answer::{Answer, write_answer, write_redirect};
 pub use chunked::{
-    CHUNK_END, ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, write_chunk, write_chunk_head,
+    CHUNK_END, ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, check_chunks, write_chunk, write_chunk_head,
     write_last_chunk,
 };
 pub use forward::{

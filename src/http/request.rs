@@ -1,12 +1,14 @@
 //! Request heads (RFC 9112 §2, §3, §5, §6).
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use crate::http::fields::{Meaning, meaning};
-use crate::http::framing::{Coding, Connection, content_length, transfer_coding};
+use crate::http::framing::{BadLength, Coding, Connection, content_length, transfer_coding};
 use crate::http::head::{Field, HeadScan, Version, find_field, is_token_char, list, scan_head};
 use crate::http::host::parse_host;
 use crate::http::method::Method;
+use crate::http::path::normalise;
 use crate::http::target::{Target, parse_target};
 use crate::limits;
 
@@ -32,6 +34,8 @@ pub struct Request<'b> {
     pub head_len: usize,
     /// `Connection` names fields beyond the usual ones.
     pub(super) connection_names: bool,
+    /// The target's path and query, normalised.
+    path_and_query: Cow<'b, [u8]>,
 }
 
 /// How a request's body ends.
@@ -49,7 +53,7 @@ pub enum Body {
 /// isn't certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// 400, 414, 417, 431, 501 or 505.
+    /// 400, 413, 414, 417, 431, 501 or 505.
     pub status: u16,
     /// What is wrong, for the client to read.
     pub reason: &'static str,
@@ -65,6 +69,12 @@ impl<'b> Request<'b> {
     /// The value of the first field of that name, case ignored.
     pub fn field(&self, name: &str) -> Option<&'b [u8]> {
         find_field(&self.fields, name)
+    }
+
+    /// What is asked for, the same for whoever decides about it and for the upstream: path and query, or `*`.
+    /// Dot segments are resolved, also those that are written with `%2e`; `//`, `%2F` and the query are as sent.
+    pub fn path_and_query(&self) -> &[u8] {
+        &self.path_and_query
     }
 
     /// The protocols that the upstream is asked to change to. None with a body: a server may pass over an
@@ -87,9 +97,9 @@ const FIELDS_ROOM: usize = 24;
 ///   end in CRLF, a folded line, a control character, a missing, doubled or malformed `Host`, a doubled or
 ///   malformed `Content-Length` (also doubled with the same value), both lengths, a `Transfer-Encoding` in
 ///   HTTP/1.0;
-/// - 414 and 431 beyond the limits; 417 for an expectation other than `100-continue`; 505 for another
+/// - 413 for a length beyond 64 bits; 414 and 431 beyond the limits; 417 for an expectation other than `100-continue`; 505 for another
 ///   version;
-/// - 501 for a transfer coding other than `chunked`, and for `CONNECT` and `TRACE`: no resource here will
+/// - 501 for a registered transfer coding before `chunked`, and for `CONNECT` and `TRACE`: no resource here will
 ///   ever have them (405 would promise others that have, and owe an `Allow` for a route not looked up yet).
 pub fn parse_request(buf: &[u8]) -> Result<Option<Request<'_>>, Reject> {
     let start = if buf.starts_with(b"\r\n") { 2 } else { 0 };
@@ -177,7 +187,8 @@ fn version_fault(head: &[u8]) -> Reject {
 /// A version followed by something, or a CR that ends no line.
 fn newline_fault(head: &[u8]) -> Reject {
     let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
-    match line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") {
+    let mut words = line.split(|b| *b == b' ').skip(2);
+    match matches!((words.next(), words.next()), (Some(b"HTTP/1.1" | b"HTTP/1.0"), None)) {
         true => Reject::bad("a line doesn't end in CRLF"),
         false => Reject::bad("malformed protocol version"),
     }
@@ -215,7 +226,10 @@ impl<'b> Facts<'b> {
                 }
             }
             Meaning::ContentLength => {
-                let length = content_length(field.value).ok_or(Reject::bad("malformed Content-Length"))?;
+                let length = content_length(field.value).map_err(|fault| match fault {
+                    BadLength::Malformed => Reject::bad("malformed Content-Length"),
+                    BadLength::TooLarge => Reject { status: 413, reason: "Content-Length beyond 64 bits" },
+                })?;
                 if self.length.replace(length).is_some() {
                     return Err(Reject::bad("more than one Content-Length"));
                 }
@@ -275,6 +289,7 @@ impl<'b> Facts<'b> {
             upgrade: self.upgrade.filter(|_| is_11 && self.connection.upgrade),
             head_len,
             connection_names: self.connection.names,
+            path_and_query: normalise(target.path_as_sent()),
         })
     }
 

@@ -12,7 +12,7 @@ use crate::limits;
 /// A response head, borrowed from the buffer it was read from.
 #[derive(Clone, Debug)]
 pub struct Response<'b> {
-    /// 100 to 999.
+    /// 100 to 599 (RFC 9110 §15).
     pub status: u16,
     /// The reason phrase; may be empty.
     pub reason: &'b [u8],
@@ -87,12 +87,14 @@ pub fn parse_answer<'b>(buf: &'b [u8], request: &Request<'_>) -> Result<Option<R
 
 const NOT_ASKED_FOR: BadResponse = BadResponse("it switches protocols, which wasn't asked for");
 
-/// Whether each protocol that the 101 names was asked for, and one is named.
+/// Whether each protocol that the 101 names was asked for, one is named, and `Connection` says so.
 fn is_switch(response: &Response<'_>, request: &Request<'_>) -> bool {
     let upgrades = response.fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"upgrade"));
     let mut chosen = upgrades.flat_map(|f| list(f.value)).peekable();
     let asked = |protocol: &[u8]| request.protocols().any(|asked| asked.eq_ignore_ascii_case(protocol));
-    response.version == Version::Http11 && chosen.peek().is_some() && chosen.all(asked)
+    let options = response.fields.iter().filter(|f| f.name.eq_ignore_ascii_case(b"connection"));
+    let said = options.flat_map(|f| list(f.value)).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    response.version == Version::Http11 && said && chosen.peek().is_some() && chosen.all(asked)
 }
 
 fn parse<'b>(buf: &'b [u8], to: &Method<'_>) -> Result<Option<Response<'b>>, BadResponse> {
@@ -115,9 +117,12 @@ fn parse<'b>(buf: &'b [u8], to: &Method<'_>) -> Result<Option<Response<'b>>, Bad
         Ok(_) => return Err(BadResponse("malformed response head")),
         Err(error) => return Err(explain(error)),
     }
-    let (Some(status @ 100..), Some(minor)) = (parsed.code, parsed.version) else {
+    let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
         return Err(BadResponse("malformed status line"));
     };
+    if !(100..=599).contains(&status) {
+        return Err(BadResponse("invalid status code"));
+    }
     let mut facts = Facts::default();
     let mut fields = Vec::with_capacity(FIELDS_ROOM);
     for header in parsed.headers.iter() {
@@ -167,7 +172,8 @@ impl Facts {
     fn note(&mut self, field: &Field<'_>) -> Result<(), BadResponse> {
         match meaning(field.name) {
             Meaning::ContentLength => {
-                let length = content_length(field.value).ok_or(BadResponse("malformed Content-Length"))?;
+                let length =
+                    content_length(field.value).map_err(|_| BadResponse("malformed Content-Length"))?;
                 if self.length.replace(length).is_some() {
                     return Err(BadResponse("more than one Content-Length"));
                 }

@@ -17,8 +17,9 @@ pub enum Target<'b> {
 }
 
 impl<'b> Target<'b> {
-    /// What goes upstream: path and query, or `*`.
-    pub fn path_and_query(&self) -> &'b [u8] {
+    /// Path and query, or `*`, as sent: for logs. What counts is
+    /// [`Request::path_and_query`](super::Request::path_and_query).
+    pub fn path_as_sent(&self) -> &'b [u8] {
         match self {
             Target::Origin(path_and_query) | Target::Absolute { path_and_query, .. } => path_and_query,
             Target::Asterisk => b"*",

@@ -165,6 +165,14 @@ impl Stream {
         }
     }
 
+    /// Has the last to let go of it close it with RST; as [`TcpStream::cut`].
+    pub fn cut(&self) {
+        match self {
+            Stream::Plain(tcp) => tcp.cut(),
+            Stream::Tls(tls) => tls.cut(),
+        }
+    }
+
     /// The other side's address.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match self {

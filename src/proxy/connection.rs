@@ -19,7 +19,7 @@ use crate::http;
 use crate::limits::{HEAD_READ_BYTES, LISTENER_LINGER, REQUEST_HEAD_BYTES};
 use crate::net::{Listener, Stream, tls};
 use crate::route::Opening;
-use crate::runtime::{self, Abort, TcpStream, Wake};
+use crate::runtime::{self, Abort, Shutdown, TcpStream, Wake};
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
@@ -308,15 +308,18 @@ fn answer_and_close(client: Client, head: &[u8], own: &Own) {
 /// Ends in order: the last answer is not lost in a reset.
 fn close(client: Client, buffer: Vec<u8>) {
     client.core.recycle(buffer);
-    // Err: the upload's coroutine still has it, and drains it.
-    if let Ok(stream) = Rc::try_unwrap(client.stream) {
-        stream.linger_close();
+    match Rc::try_unwrap(client.stream) {
+        Ok(stream) => stream.linger_close(),
+        // The upload's coroutine still has it, and drains it; the client sees the end at once. Err: it has gone.
+        Err(stream) => drop(stream.shutdown(Shutdown::Write)),
     }
 }
 
 /// Cuts the connection.
 fn abort(client: Client) {
-    if let Ok(stream) = Rc::try_unwrap(client.stream) {
-        stream.reset();
+    match Rc::try_unwrap(client.stream) {
+        Ok(stream) => stream.reset(),
+        // The upload's coroutine still has it.
+        Err(stream) => stream.cut(),
     }
 }

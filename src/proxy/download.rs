@@ -19,6 +19,8 @@ pub(super) enum End {
     Complete { clean: bool },
     /// The upstream cut it off or broke its framing: the client's connection must be cut too.
     Cut,
+    /// The upstream broke its framing before a byte had gone to the client: another answer may be sent.
+    Bad(&'static str),
     /// The client has gone.
     ClientGone,
 }
@@ -38,6 +40,7 @@ pub(super) fn transfer(
         chunked: framing == ResponseFraming::ChunkedOut,
         timeout: upstream.timeouts.body,
         trailers: Vec::new(),
+        begun: false,
     };
     let end = match body {
         ResponseBody::None => Ok(buffered.is_empty()),
@@ -46,10 +49,11 @@ pub(super) fn transfer(
         ResponseBody::UntilClose => until_close(&mut sender, upstream, buffered),
     };
     let end = end.and_then(|clean| sender.finish().map(|()| clean));
-    let Sender { out, .. } = sender;
+    let Sender { out, begun, .. } = sender;
     client.core.recycle(out);
     match end {
         _ if upstream.client_has_gone() => End::ClientGone,
+        Err(End::Bad(_)) if begun => End::Cut,
         Ok(clean) => End::Complete { clean },
         Err(end) => end,
     }
@@ -64,6 +68,8 @@ struct Sender<'c> {
     timeout: Duration,
     /// The upstream's, once its last chunk is read.
     trailers: Vec<u8>,
+    /// Bytes may have gone to the client.
+    begun: bool,
 }
 
 impl Sender<'_> {
@@ -76,6 +82,7 @@ impl Sender<'_> {
         }
         let tail: &[u8] = if self.chunked { CHUNK_END } else { b"" };
         let deadline = runtime::now() + self.timeout;
+        self.begun = true;
         let sent = self.client.stream.write_all_vectored(&[&self.out, data, tail], Some(deadline));
         if sent.is_ok() {
             self.client.record.sent(self.out.len() + data.len() + tail.len(), data.len());
@@ -89,6 +96,7 @@ impl Sender<'_> {
         if self.out.is_empty() {
             return Ok(());
         }
+        self.begun = true;
         let sent = self.client.stream.write_all(&self.out, Some(runtime::now() + self.timeout));
         if sent.is_ok() {
             self.client.record.sent(self.out.len(), 0);
@@ -165,7 +173,7 @@ fn chunked_body(sender: &mut Sender<'_>, up: &Watched<'_>, buffered: &[u8]) -> R
 fn decode(sender: &mut Sender<'_>, decoder: &mut ChunkDecoder, input: &[u8]) -> Result<Option<bool>, End> {
     let mut at = 0;
     while at < input.len() {
-        let step = decoder.step(&input[at..]).map_err(|_| End::Cut)?;
+        let step = decoder.step(&input[at..]).map_err(|error| End::Bad(error.0))?;
         sender.data(&input[at..][step.data.clone()])?;
         at += step.consumed;
         if step.done {

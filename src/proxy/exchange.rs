@@ -57,7 +57,7 @@ fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
 
 fn serve(client: &Client, bytes: &[u8], request: &Request<'_>, id: &RequestId) -> (After, Vec<u8>) {
     let rest = &bytes[request.head_len..];
-    if let Some(own) = not_served(client, request) {
+    if let Some(own) = not_served(client, request, rest) {
         return (answer_and_close(client, request, &own, id), Vec::new());
     }
     if let Some(location) = redirect::to_https(client, request) {
@@ -87,8 +87,13 @@ fn serve(client: &Client, bytes: &[u8], request: &Request<'_>, id: &RequestId) -
     }
 }
 
-/// What is understood but not served.
-fn not_served(client: &Client, request: &Request<'_>) -> Option<Own> {
+/// What is understood but not served, and a body that is known to be bad before anybody is asked.
+fn not_served(client: &Client, request: &Request<'_>, rest: &[u8]) -> Option<Own> {
+    if request.body == Body::Chunked
+        && let Err(error) = http::check_chunks(rest)
+    {
+        return Some(Own::new(400, error.0));
+    }
     if http::is_loop(request, &client.core.shared.instance) {
         return Some(Own::new(508, "the request has come back to this Tidegate: its route leads to itself"));
     }
@@ -137,7 +142,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
                 client.core.upstreams.put_back(key, stream, runtime::now());
             }
             // It may take no more bytes: an end behind them would never arrive.
-            End::Cut => stream.reset(),
+            End::Cut | End::Bad(_) => stream.reset(),
             End::Complete { .. } | End::ClientGone => {}
         }
     }
@@ -145,7 +150,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     let after = match end {
         End::Complete { .. } if keep_client && uploaded => After::KeepAlive,
         End::Complete { .. } | End::ClientGone => After::Close,
-        End::Cut => After::Abort,
+        End::Cut | End::Bad(_) => After::Abort,
     };
     Outcome::Done(after, next)
 }
@@ -236,7 +241,8 @@ fn send(
         None => {
             if request.expect_continue && rest.is_empty() {
                 // The endpoint is reached and takes the head: the client may send (RFC 9110 §10.1.1).
-                client.stream.write_all(http::CONTINUE, Some(runtime::now() + BODY_TIMEOUT))?;
+                // Err: it has gone, as the upload will see.
+                client.stream.write_all(http::CONTINUE, Some(runtime::now() + BODY_TIMEOUT)).ok();
             }
             let (core, body) = (&client.core, request.body);
             let upload = Upload::start(core, &client.stream, upstream, body, rest.to_vec(), timeouts.body);
@@ -284,7 +290,7 @@ fn respond(
             buffer.drain(..head_len);
             continue;
         }
-        return Ok(pass_on(client, request, &watched, sent, &response, &buffer[response.head_len..]));
+        return pass_on(client, request, &watched, sent, &response, &buffer[response.head_len..]);
     }
 }
 
@@ -379,7 +385,7 @@ fn pass_on(
     sent: &Sent,
     response: &Response<'_>,
     buffered: &[u8],
-) -> Answered {
+) -> Result<Answered, Result<Outcome, State>> {
     let framing = ResponseFraming::of(response.body, request.version);
     let keep_client = request.keep_alive
         && !client.core.draining()
@@ -389,11 +395,18 @@ fn pass_on(
     http::write_forward_response(&mut out, response, framing, keep_client, request.version);
     client.record.answered(&client.core, response.status, response.field("content-type"));
     let end = download::transfer(client, upstream, response.body, framing, out, buffered);
-    if end == End::Cut {
-        client.record.upstream_failed(&client.core, UpstreamError::Cut);
+    match (end, sent.state()) {
+        (End::Bad(reason), _) => {
+            client.record.answered(&client.core, 0, None);
+            return bad(reason);
+        }
+        // The upload has ended the exchange.
+        (End::Cut, State::ClientBad(_) | State::ClientGone) => {}
+        (End::Cut, _) => client.record.upstream_failed(&client.core, UpstreamError::Cut),
+        (End::Complete { .. } | End::ClientGone, _) => {}
     }
     let keep_upstream = response.keep_alive && end == End::Complete { clean: true };
-    (end, keep_upstream, keep_client)
+    Ok((end, keep_upstream, keep_client))
 }
 
 /// An answer of our own; the connection is kept unless some of the request's body is still to come.

@@ -50,7 +50,7 @@ impl<'a> Asked<'a> {
     pub fn of(request: &Request<'a>) -> Self {
         Asked {
             method: request.method.as_bytes(),
-            target: request.target.path_and_query(),
+            target: request.target.path_as_sent(),
             host: request.host,
             protocol: match request.version {
                 Version::Http10 => b"HTTP/1.0",

@@ -25,7 +25,7 @@ pub(super) fn to_https(client: &Client, request: &Request<'_>) -> Option<Vec<u8>
     if port != 443 {
         location.extend_from_slice(format!(":{port}").as_bytes());
     }
-    location.extend_from_slice(request.target.path_and_query());
+    location.extend_from_slice(request.path_and_query());
     Some(location)
 }
 

@@ -13,6 +13,7 @@ use crate::limits::{BODY_BUFFER_BYTES, LINGER_BYTES, LINGER_TIMEOUT};
 use crate::net::Stream;
 use crate::runtime::{self, Shutdown};
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(super) enum State {
 /// An upload, shared by the coroutine that does it and the one that waits for the answer.
 pub(super) struct Upload {
     state: Cell<State>,
+    /// The exchange is over without it.
+    abandoned: Cell<bool>,
     progress: Cell<Instant>,
     /// Bytes that came from the client, framing included.
     received: Cell<u64>,
@@ -57,6 +60,7 @@ impl Upload {
     ) -> Result<Rc<Upload>, runtime::SpawnError> {
         let upload = Rc::new(Upload {
             state: Cell::new(State::Running),
+            abandoned: Cell::new(false),
             progress: Cell::new(runtime::now()),
             received: Cell::new(buffered.len() as u64),
             rest: RefCell::default(),
@@ -92,7 +96,8 @@ impl Upload {
     /// The answer is complete before the body is: nobody waits for the rest.
     pub fn abandon(&self) {
         if self.state.get() == State::Running {
-            // Wakes the coroutine, which then drains the client in bounds.
+            self.abandoned.set(true);
+            // Wakes the coroutine if it waits for the upstream; then it drains the client in bounds.
             self.upstream.shutdown(Shutdown::Both).ok();
         }
     }
@@ -141,13 +146,9 @@ impl Upload {
     /// The rest of a long body, by way of the kernel.
     fn spliced(&self, mut bulk: Bulk<'_>, mut left: u64) -> Result<(), State> {
         while left > 0 {
-            match bulk.fill(left, runtime::now() + self.timeout) {
-                Ok(0) | Err(_) => return Err(State::ClientGone),
-                Ok(n) => {
-                    left -= n as u64;
-                    self.received.set(self.received.get() + n as u64);
-                }
-            }
+            let n = self.take(|until| bulk.fill(left, until))? as u64;
+            left -= n;
+            self.received.set(self.received.get() + n);
             bulk.drain(self.timeout, |_| self.progress.set(runtime::now()))
                 .map_err(|_| State::UpstreamGone)?;
         }
@@ -182,11 +183,26 @@ impl Upload {
 
     fn receive(&self, buffer: &mut Vec<u8>) -> Result<(), State> {
         buffer.clear();
-        match self.client.read_append(buffer, BODY_BUFFER_BYTES, Some(runtime::now() + self.timeout)) {
-            Ok(0) | Err(_) => Err(State::ClientGone),
-            Ok(n) => {
-                self.received.set(self.received.get() + n as u64);
-                Ok(())
+        let n = self.take(|until| self.client.read_append(buffer, BODY_BUFFER_BYTES, Some(until)))?;
+        self.received.set(self.received.get() + n as u64);
+        Ok(())
+    }
+
+    /// Has `take`, which reads from the client until the time it is given, look up now and then: nobody waits for
+    /// what a silent client still has once the exchange is over.
+    fn take(&self, mut take: impl FnMut(Instant) -> io::Result<usize>) -> Result<usize, State> {
+        let deadline = runtime::now() + self.timeout;
+        loop {
+            let look = deadline.min(runtime::now() + LINGER_TIMEOUT);
+            match take(look) {
+                Ok(1..) if self.abandoned.get() => return Err(State::UpstreamGone),
+                Ok(n @ 1..) => return Ok(n),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && look < deadline => {
+                    if self.abandoned.get() {
+                        return Err(State::ClientGone);
+                    }
+                }
+                Ok(_) | Err(_) => return Err(State::ClientGone),
             }
         }
     }

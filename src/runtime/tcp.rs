@@ -175,6 +175,14 @@ impl TcpStream {
         let _ = sockopt::set_socket_linger(&self.io, Some(Duration::ZERO));
     }
 
+    /// As [`TcpStream::reset`] for one that others share: whoever reads from it sees an end, and the last to let
+    /// go of it closes it with RST.
+    pub fn cut(&self) {
+        // Failures leave an ordinary close, and readers to their deadlines.
+        let _ = sockopt::set_socket_linger(&self.io, Some(Duration::ZERO));
+        let _ = self.shutdown(Shutdown::Read);
+    }
+
     /// Closes so that the last bytes written reach the other side although it is still sending: ends the own
     /// direction, then reads and drops up to `LINGER_BYTES` for up to `LINGER_TIMEOUT`. A plain close with unread
     /// bytes would send RST, and RST makes the other side drop what it has not read (RFC 9112 §9.6).

@@ -179,6 +179,11 @@ impl TlsStream {
         self.tcp.reset();
     }
 
+    /// As [`TcpStream::cut`].
+    pub fn cut(&self) {
+        self.tcp.cut();
+    }
+
     fn close_notify(&self) {
         self.state.conn.borrow_mut().send_close_notify();
         self.answer();
