@@ -4,6 +4,7 @@ pub mod cidr;
 pub mod duration;
 pub mod locked;
 pub mod rng;
+pub mod secret;
 pub mod suggest;
 pub mod timestamp;
 
