@@ -44,6 +44,8 @@ pub const VERIFIED_KEPT: Duration = Duration::from_secs(300);
 pub const BCRYPT_COST: u32 = 15;
 /// The cost of `tidegate hash`: 0.1 s on a PC, half a second on a Raspberry Pi.
 pub const BCRYPT_COST_MADE: u32 = 10;
+/// Bytes that `tidegate hash` reads: more than bcrypt takes, so that what is too long is said.
+pub const PASSWORD_BYTES: u64 = 4_096;
 /// KiB of memory that one argon2 hash may want: `HASH_THREADS` of them must fit into a Raspberry Pi.
 pub const ARGON2_MEMORY_KIB: u32 = 64 * 1024;
 /// Passes of argon2 over its memory: more than 3 is rare.

@@ -133,7 +133,7 @@ fn authenticate(
     };
     let (by, name, given) = (Arc::clone(rules), name.to_vec(), password.to_vec());
     let verify = move || by.basic_auth.as_ref().is_some_and(|basic| basic.verify(&name, &given));
-    let right = lane().and_then(|lane| Ok(lane_run(lane, verify, Some(runtime::now() + HASH_TIMEOUT))));
+    let right = lane().map(|lane| lane_run(lane, verify, Some(runtime::now() + HASH_TIMEOUT)));
     match (right, known) {
         (Ok(Ok(true)), Some(user)) => {
             core.verified(|verified| verified.put(user, password, runtime::now()));
