@@ -138,3 +138,21 @@ fn one_client(proxy: Proxy) {
     assert_eq!(count(401) + count(503), HASH_QUEUE * 2, "{statuses:?}");
     assert!(count(401) >= 1 && count(503) >= 1, "{statuses:?}");
 }
+
+#[test]
+fn who_the_users_are_does_not_show_in_time() {
+    ONE.with(|()| {
+        let dear = Hash::parse(&hash(b"secret", [5; 16], 8).unwrap()).unwrap();
+        let basic = BasicAuth::new(vec![User { name: "alice".into(), hash: dear }], "r", false);
+        let fastest = |name: &str| {
+            let takes = |_| {
+                let begun = Instant::now();
+                assert!(!basic.verify(name.as_bytes(), b"wrong"));
+                begun.elapsed()
+            };
+            (0..5).map(takes).min().unwrap()
+        };
+        let (known, unknown) = (fastest("alice"), fastest("mallory"));
+        assert!(unknown * 4 > known && known * 4 > unknown, "known {known:?}, unknown {unknown:?}");
+    });
+}
