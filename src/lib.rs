@@ -32,6 +32,8 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod route;
 
+pub mod access;
+
 pub mod error;
 pub mod limits;
 pub mod logging;

@@ -26,6 +26,42 @@ pub const TRAILER_BYTES: usize = 8 * 1024;
 pub const PROXY_HEADER_BYTES: usize = 4_000;
 /// Networks of one list of trusted proxies: each connection is compared with all of them.
 pub const TRUSTED_NETWORKS: usize = 64;
+/// Networks of one access rule: each request is compared with all of them.
+pub const ACCESS_NETWORKS: usize = 256;
+/// Users of one `basic_auth`: a home has a handful; beyond that it wants a login of its own.
+pub const BASIC_USERS: usize = 256;
+/// Bytes of a user's name in the configuration.
+pub const USER_BYTES: usize = 128;
+/// Bytes of the name and the password that a client sends; no browser's field holds more.
+pub const CREDENTIALS_BYTES: usize = 1_024;
+/// Bytes of an access rule's message or realm.
+pub const ACCESS_TEXT_BYTES: usize = 1_024;
+/// Credentials that a core remembers as right: a few users with a browser or two each.
+pub const VERIFIED_CREDENTIALS: usize = 1_024;
+/// How long it does: a user who is taken out of the configuration is out at once, this is for the rest.
+pub const VERIFIED_KEPT: Duration = Duration::from_secs(300);
+/// bcrypt's cost at most: 15 takes some 2 s on a PC, 10 s on a Raspberry Pi.
+pub const BCRYPT_COST: u32 = 15;
+/// The cost of `tidegate hash`: 0.1 s on a PC, half a second on a Raspberry Pi.
+pub const BCRYPT_COST_MADE: u32 = 10;
+/// Bytes that `tidegate hash` reads: more than bcrypt takes, so that what is too long is said.
+pub const PASSWORD_BYTES: u64 = 4_096;
+/// KiB of memory that one argon2 hash may want: `HASH_THREADS` of them must fit into a Raspberry Pi.
+pub const ARGON2_MEMORY_KIB: u32 = 64 * 1024;
+/// Passes of argon2 over its memory: more than 3 is rare.
+pub const ARGON2_PASSES: u32 = 16;
+/// Lanes of argon2: they run one after another here.
+pub const ARGON2_LANES: u32 = 16;
+/// Threads that verify passwords: two, so that a dear hash does not stop a cheap one; each may hold
+/// `ARGON2_MEMORY_KIB`.
+pub const HASH_THREADS: usize = 2;
+/// Passwords that wait for such a thread; one more is answered 503.
+pub const HASH_QUEUE: usize = 32;
+/// Passwords of one client (of IPv6: one /64) that a core has verified at once; one more is answered 503, so that
+/// a client that guesses can't fill the queue for the others.
+pub const HASH_PER_CLIENT: u32 = 4;
+/// How long a request waits for its password to be verified (503).
+pub const HASH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Interim (1xx) responses of an upstream before its final one: some tell their progress by 102. More is a
 /// fault, not progress.
 pub const INTERIM_RESPONSES: usize = 256;

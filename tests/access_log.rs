@@ -337,6 +337,7 @@ fn a_new_setup_takes_over_while_the_old_ones_last_lines_go_where_they_were_meant
     let entry = |target: &'static str| Entry {
         time: WallTime { seconds: 0, millis: 0 },
         duration: Duration::ZERO,
+        user: b"",
         client: "192.0.2.1".parse().unwrap(),
         scheme: "http",
         method: b"GET",

@@ -6,8 +6,10 @@ mod common;
 
 use cli_support::{Home, Running, get, run, serve, text, tidegate};
 use common::{Backend, Client, DEADLINE};
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Instant;
+use tidegate::access::Hash;
 
 #[test]
 fn help_and_version_say_what_they_should() {
@@ -164,4 +166,34 @@ fn the_demo_serves_its_containers() {
     assert_eq!(get(addr, "sleeper.localhost").status, 503);
     running.signal("INT");
     assert_eq!(running.exit_code(), Some(0));
+}
+
+#[test]
+fn hash_takes_a_password_from_standard_input() {
+    let run = |input: &[u8]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("hash").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let texts: Vec<String> = ["open sesame\n", "open sesame", "open sesame\r\nmore"]
+        .iter()
+        .map(|input| {
+            let out = run(input.as_bytes());
+            assert_eq!((out.status.code(), out.stderr.as_slice()), (Some(0), &b""[..]), "{out:?}");
+            String::from_utf8(out.stdout).unwrap()
+        })
+        .collect();
+    for text in &texts {
+        let hash = Hash::parse(text.trim_end()).unwrap();
+        assert!(hash.verify(b"open sesame") && !hash.verify(b"open sesame\n"), "{text}");
+    }
+    assert!(texts[0] != texts[1], "each has a salt of its own");
+    for (input, part) in [(Vec::new(), "is empty"), (vec![b'x'; 72], "more than 71 bytes")] {
+        let out = run(&input);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!((out.status.code(), out.stdout.is_empty()), (Some(1), true), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
 }

@@ -45,7 +45,9 @@ fn all_names(keys: &'static [Key], names: &mut BTreeSet<&'static str>) {
     for key in keys.iter().filter(|key| !matches!(key.kind, Kind::NotYet)) {
         names.insert(key.name);
         match &key.kind {
-            Kind::Section(below) | Kind::Named { value: Kind::Short(below), .. } => all_names(below, names),
+            Kind::Section(below) | Kind::Optional(below) | Kind::Named { value: Kind::Short(below), .. } => {
+                all_names(below, names)
+            }
             _ => {}
         }
     }
@@ -84,7 +86,9 @@ fn every_key_of_the_table_is_explained() {
         for key in keys.iter().filter(|key| !matches!(key.kind, Kind::NotYet)) {
             assert!(key.meaning.ends_with('.'), "{} has no meaning", key.name);
             match &key.kind {
-                Kind::Section(below) | Kind::Named { value: Kind::Short(below), .. } => open.push(below),
+                Kind::Section(below)
+                | Kind::Optional(below)
+                | Kind::Named { value: Kind::Short(below), .. } => open.push(below),
                 _ => assert!(!key.unit.is_empty() && !key.example.is_empty(), "{} has no unit", key.name),
             }
         }

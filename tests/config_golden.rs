@@ -160,6 +160,9 @@ fn dump_route(text: &mut String, route: &Settings) {
     if route.tuning != Default::default() {
         writeln!(text, "  {:?}", route.tuning).unwrap();
     }
+    if let Some(access) = &route.access {
+        writeln!(text, "  {access:?}").unwrap();
+    }
 }
 
 #[test]

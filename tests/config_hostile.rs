@@ -4,7 +4,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use tidegate::config::labels::set_field;
+use tidegate::config::labels::{Guard, middlewares, set_field};
 use tidegate::config::{FileChoice, Sources, example, load};
 use tidegate::error::{Place, Problem};
 use tidegate::limits;
@@ -186,6 +186,39 @@ fn ten_thousand_labels_do_not_panic() {
             let _ = set_field(&mut settings, name, &value);
         }
     }
+}
+
+#[test]
+fn thousands_of_guards_do_not_panic() {
+    const PATHS: [&str; 8] = [
+        "",
+        "cidr_whitelist",
+        "cidr_whitelist.allow",
+        "CIDRblacklist.deny",
+        "basic_auth",
+        "basic_auth.users",
+        "basic_auth.users.a.b",
+        "oidc..x.",
+    ];
+    let mut rng = Rng::new(5);
+    let mut taken = 0;
+    for _ in 0..3_000 {
+        let mut said = |seed: &[u8]| String::from_utf8_lossy(&text(&mut rng, seed)).into_owned();
+        let values =
+            [said(b"allow: [10.0.0.0/8]"), said(b"10.0.0.0/8, ::1"), said(b"{users: {a: $2y$04$x}}")];
+        let path = said(b"cidr_whitelist.allow");
+        let mut paths: Vec<&str> = (0..2).map(|_| PATHS[rng.below(8) as usize]).collect();
+        paths.push(&path);
+        let guards: Vec<Guard> =
+            paths.iter().zip(&values).map(|(path, value)| Guard { path, value }).collect();
+        for many in 1..=3 {
+            match middlewares(&guards[..many]) {
+                Ok(rules) => taken += usize::from(rules.is_some()),
+                Err(wrong) => assert!(wrong.iter().all(|(index, _)| *index < many), "{wrong:?}"),
+            }
+        }
+    }
+    assert!(taken > 10, "{taken} of them were taken: the mixture tests nothing");
 }
 
 /// The example's main file and its route file, without comments.

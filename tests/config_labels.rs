@@ -36,7 +36,8 @@ fn a_wrong_value_is_told_and_changes_nothing() {
         ("scheme", "tcp", "the scheme `tcp` is not supported yet; use `http`"),
         ("host", "${SECRET}", "expected an IP address or a name, got the text `${SECRET}`"),
         ("host", "0.0.0.0", "expected an IP address or a name, got the text `0.0.0.0`"),
-        ("middlewares", "x", "`middlewares` is not supported yet"),
+        ("middlewares", "x", "`middlewares` has fields of its own"),
+        ("rules", "x", "`rules` is not supported yet"),
     ] {
         assert_eq!(refused(name, value), expected, "{name}: {value}");
     }

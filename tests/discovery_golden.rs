@@ -165,6 +165,9 @@ fn dump_route(out: &mut String, route: &Found) {
     if let Some(redirect) = route.redirect_http {
         writeln!(out, "  redirect_http: {redirect}").unwrap();
     }
+    for rule in route.access.iter().flat_map(|rules| rules.in_words()) {
+        writeln!(out, "  {rule}").unwrap();
+    }
     let choices = [("host", &route.why.host), ("port", &route.why.port), ("scheme", &route.why.scheme)];
     for (name, why) in choices.into_iter().filter(|(_, why)| !why.is_empty()) {
         writeln!(out, "  {name}: {why}").unwrap();

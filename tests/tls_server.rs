@@ -12,6 +12,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tidegate::access::{AddressRule, BasicAuth, Hash, Rules, User};
+use tidegate::util::Cidr;
 use tls_support::{Authority, Client, Dir, answer_to, hello, https, start, trusting};
 
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -317,6 +319,30 @@ fn plain_requests_are_sent_to_https_where_the_route_wants_it() {
     assert_eq!(client.response().text(), "plain");
     client.send("GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n");
     assert_eq!(client.response().status, 404);
+}
+
+#[test]
+fn who_is_kept_out_is_not_sent_to_https_and_no_password_is_asked_for_before_it() {
+    let (dir, authority) = (Dir::new("guard"), Authority::new());
+    let backend = Backend::answering(|_| "in".into());
+    let pair = authority.write(&dir, "app", &["app.test"]);
+    let mut config = https(&[("app", backend.addr)], vec![pair], None);
+    config.redirect_http = true;
+    let hash = Hash::parse("$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW").unwrap();
+    let basic_auth = Some(BasicAuth::new(vec![User { name: "alice".into(), hash }], "r", false));
+    let networks = vec![Cidr::parse("127.0.0.2").unwrap()];
+    let blacklist = Some(AddressRule { networks, status: 403, message: "no".into() });
+    config.file_routes[0].access = Some(Arc::new(Rules { blacklist, whitelist: None, basic_auth }));
+    let proxy = Proxy::start(config);
+    assert_eq!(proxy.get("app.test", "/").status, 308);
+    let mut kept_out = common::Client::connect_from("127.0.0.2:0".parse().unwrap(), proxy.addr);
+    kept_out.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+    assert_eq!(kept_out.response().status, 403);
+    let config = Arc::new(trusting(&authority, &[&TLS13]));
+    let mut client = Client::connect(proxy.https[0], &config, "app.test");
+    assert!(client.get("app.test", "/").0.starts_with("HTTP/1.1 401 "));
+    client.send("GET / HTTP/1.1\r\nHost: app.test\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n");
+    assert!(client.response().unwrap().0.starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// `host ip - - [time] "METHOD target HTTP/1.1" status size`
+    /// `host ip - user [time] "METHOD target HTTP/1.1" status size`
     Common,
     /// As `common`, then `"referer" "user agent"`.
     #[default]
@@ -30,6 +30,8 @@ pub struct Entry<'a> {
     pub time: WallTime,
     pub duration: Duration,
     pub client: IpAddr,
+    /// The name that was proven by `basic_auth`; empty without one.
+    pub user: &'a [u8],
     pub scheme: &'a str,
     pub method: &'a [u8],
     /// Path and query as sent; the whole first line if it could not be understood.
@@ -106,7 +108,9 @@ fn common(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &mut Stamp) {
     bare(out, entry.host);
     out.push(b' ');
     address(out, entry.client);
-    out.extend_from_slice(b" - - ");
+    out.extend_from_slice(b" - ");
+    bare(out, entry.user);
+    out.push(b' ');
     out.extend_from_slice(stamp.of(entry.time));
     out.extend_from_slice(b" \"");
     let parts = [entry.method, entry.target, entry.protocol];
@@ -171,6 +175,9 @@ fn object(out: &mut Vec<u8>, entry: &Entry<'_>) {
         text("query", &entry.target[at + 1..]);
     }
     text("route", entry.route.as_bytes());
+    if !entry.user.is_empty() {
+        text("user", entry.user);
+    }
     if let Some(kind) = entry.upstream_error {
         text("upstream_error", kind.as_bytes());
     }
@@ -192,6 +199,7 @@ mod tests {
         time: WallTime { seconds: 1_136_214_245, millis: 7 },
         duration: Duration::from_micros(1_500_042),
         client: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        user: b"",
         scheme: "http",
         method: b"GET",
         target: b"/a?b=c",
@@ -231,6 +239,13 @@ mod tests {
     }
 
     #[test]
+    fn a_user_has_a_field_of_its_own() {
+        let entry = Entry { user: b"al ice\"", ..PLAIN };
+        assert!(line(Format::Combined, &entry).starts_with("app.local 192.0.2.1 - al\\x20ice\\x22 [02/Jan"));
+        assert!(line(Format::Json, &entry).contains(r#","user":"al ice\"","#));
+    }
+
+    #[test]
     fn any_bytes_make_exactly_one_line_of_as_many_fields() {
         let seed = 0x5eed_ac1d;
         let mut rng = Rng::new(seed);
@@ -245,7 +260,7 @@ mod tests {
                 };
                 (0..length).map(|_| byte(rng.next_u64())).collect()
             };
-            let all: Vec<Vec<u8>> = (0..7).map(|_| bytes()).collect();
+            let all: Vec<Vec<u8>> = (0..8).map(|_| bytes()).collect();
             let entry = Entry {
                 method: &all[0],
                 target: &all[1],
@@ -254,6 +269,7 @@ mod tests {
                 content_type: &all[4],
                 referer: &all[5],
                 user_agent: &all[6],
+                user: &all[7],
                 ..PLAIN
             };
             for format in [Format::Common, Format::Combined, Format::Json] {

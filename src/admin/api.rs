@@ -160,6 +160,7 @@ fn route(route: &RouteStatus) -> Value {
         "engine": route.engine,
         "container": route.container,
         "state": route.state,
+        "access": route.access,
         "why": {
             "host": said(&route.why.host),
             "port": said(&route.why.port),

@@ -18,6 +18,7 @@ Commands:
   problems              ask it what a person should mend
   healthcheck           ask it whether it answers: exit code 0 or 1
   reload                tell it to read its configuration again
+  hash                  print the hash of a password, read from standard input, for basic_auth
   demo                  try it without Docker: a fake engine, its containers, the proxy in front
   completions SHELL     print completions for bash, zsh or fish
   version               print the version
@@ -53,6 +54,7 @@ pub(super) enum Command {
     Demo { http_addr: Option<String> },
     Ask { question: Question, file: Option<PathBuf>, admin_addr: Option<String>, json: bool },
     Completions { shell: Shell },
+    Hash,
 }
 
 /// Parses the arguments after the program's name.
@@ -87,6 +89,7 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Str
         "problems" => ask(&mut options, Question::Problems),
         "healthcheck" => ask(&mut options, Question::Healthcheck),
         "reload" => ask(&mut options, Question::Reload),
+        "hash" => Command::Hash,
         "completions" => Command::Completions { shell: shell(options.positional.take())? },
         other => return Err(format!("unknown command `{other}`")),
     };
@@ -177,6 +180,7 @@ mod tests {
         let both = Command::Serve { file: Some("a.yml".into()), http_addr: Some(":80".into()) };
         assert_eq!(parsed("serve --config a.yml --http-addr=:80"), Ok(both));
         assert_eq!(parsed("check a.yml"), Ok(Command::Check { file: Some("a.yml".into()) }));
+        assert_eq!(parsed("hash"), Ok(Command::Hash));
         assert_eq!(parsed("demo --help"), Ok(Command::Help));
         let asked = Command::Ask {
             question: Question::Routes,
@@ -200,6 +204,7 @@ mod tests {
             ("serve --json", "--json"),
             ("healthcheck --json", "--json"),
             ("completions tcsh", "tcsh"),
+            ("hash secret", "secret"),
             ("completions", "bash"),
         ] {
             assert!(parsed(line).is_err_and(|error| error.contains(part)), "{line}");

@@ -24,6 +24,7 @@ const COMMANDS: &[Word] = &[
     Word { name: "problems", does: "what a person should mend", options: ASK },
     Word { name: "healthcheck", does: "whether it answers", options: &["--config", "--admin-addr"] },
     Word { name: "reload", does: "read the configuration again", options: ASK },
+    Word { name: "hash", does: "hash a password for basic_auth", options: &[] },
     Word { name: "demo", does: "try it without Docker", options: &["--http-addr"] },
     Word { name: "completions", does: "print completions", options: &[] },
     Word { name: "version", does: "print the version", options: &[] },

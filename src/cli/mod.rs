@@ -6,6 +6,7 @@
 mod args;
 mod ask;
 mod completions;
+mod hash;
 mod show;
 
 use crate::app::{App, End, Origin};
@@ -48,6 +49,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             print!("{}", completions::script(shell));
             ExitCode::SUCCESS
         }
+        Command::Hash => hash::run(),
         Command::Demo { http_addr } => with_log(|| demo(http_addr)),
     }
 }

@@ -21,6 +21,10 @@ pub(super) fn routes(answer: &Value) -> String {
         if !why.is_empty() {
             out += &format!("    {}\n", why.join("; "));
         }
+        let access: Vec<String> = list(route, "access").map(word).collect();
+        if !access.is_empty() {
+            out += &format!("    access: {}\n", access.join("; "));
+        }
     }
     if routes.is_empty() {
         out = "no routes\n".into();
@@ -127,7 +131,8 @@ mod tests {
                   "network": "bridge", "container": "app", "engine": "local", "state": "running", "origin": "x",
                   "why": { "host": "address on network bridge", "port": "label p", "scheme": null } },
                 { "alias": "nas", "target": { "does": "refuse", "status": 503, "reason": "it is stopped" },
-                  "scheme": "http", "network": null, "origin": "route file r.yml:1:1", "why": {} },
+                  "scheme": "http", "network": null, "origin": "route file r.yml:1:1", "why": {},
+                  "access": ["only from 192.168.0.0/16", "basic auth: 2 users"] },
             ],
             "excluded": [{ "container": "db", "engine": "local", "alias": null, "reason": "blacklisted: \u{7}" }],
         });
@@ -136,6 +141,7 @@ ALIAS  LEADS TO                    SCHEME  FROM                           REACHE
 app    172.17.0.2:80               http    container app of engine local  network bridge
     host: address on network bridge; port: label p
 nas    answers 503: it is stopped  http    route file r.yml:1:1
+    access: only from 192.168.0.0/16; basic auth: 2 users
 
 Not served:
 CONTAINER  ENGINE  ALIAS  WHY

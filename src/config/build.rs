@@ -1,5 +1,6 @@
 //! From decoded values to the configuration, with the rules that concern several of them.
 
+use super::access;
 use super::decode::{Located, Section, Value};
 use super::leaf::{self, LeafValue};
 use super::load::Sources;
@@ -78,6 +79,7 @@ fn clients(entrypoint: &Section, problems: &mut Vec<Problem>) -> Entrypoint {
             .unwrap_or(defaults.max_conns_per_client),
         trusted_proxies: networks(entrypoint, problems),
         proxy_protocol: proxy_protocol(entrypoint, problems),
+        access: access::rules(entrypoint.get("middlewares"), problems),
     }
 }
 
@@ -237,7 +239,8 @@ impl Routes {
                 let message = "a route needs a `host`, a `port`, or both";
                 problems.push(Problem::new(place.clone(), message).with_hint("for example `{port: 8080}`"));
             }
-            self.settings.push(settings(alias, fields, place));
+            let access = access::rules(fields.get("middlewares"), problems);
+            self.settings.push(Settings { access, ..settings(alias, fields, place) });
         }
     }
 }

@@ -84,12 +84,19 @@ pub(super) struct Decoder<'a> {
     pub truncated: bool,
     /// Bytes that variables may still add to values.
     room: usize,
+    /// `$` in values is a dollar.
+    literal: bool,
 }
 
 impl<'a> Decoder<'a> {
     pub fn new(path: Option<&'a Path>, env: Env<'a>) -> Self {
         let room = limits::CONFIG_BYTES as usize;
-        Decoder { path, env, problems: Vec::new(), untold: 0, truncated: false, room }
+        Decoder { path, env, problems: Vec::new(), untold: 0, truncated: false, room, literal: false }
+    }
+
+    /// For a label: it has no line, and the environment is not its own.
+    pub fn of_label() -> Decoder<'static> {
+        Decoder { literal: true, ..Decoder::new(Some(Path::new("")), &|_| None) }
     }
 
     /// Parses and decodes `text`. A file that is empty says nothing.
@@ -140,6 +147,9 @@ impl<'a> Decoder<'a> {
 
     fn wrong_type(&mut self, node: &Node, at: &str, expected: &str) {
         let got = match &node.content {
+            Content::Scalar(_) if at.split('.').any(|key| schema::same_name(key, "basic_auth")) => {
+                "a text".into()
+            }
             Content::Scalar(scalar) => leaf::describe(&scalar.text, scalar.plain),
             Content::List(_) => "a list".into(),
             Content::Map(_) => "a mapping".into(),
@@ -151,8 +161,10 @@ impl<'a> Decoder<'a> {
     fn value(&mut self, node: &Node, kind: &'static Kind, at: &str) -> Option<Located> {
         let value = match (kind, &node.content) {
             (Kind::NotYet, _) => return None,
-            (Kind::Section(keys), Content::Map(pairs)) => Value::Section(self.pairs(pairs, keys, at)),
-            (Kind::Section(keys), Content::Scalar(scalar)) if says_nothing(scalar) => {
+            (Kind::Section(keys) | Kind::Optional(keys), Content::Map(pairs)) => {
+                Value::Section(self.pairs(pairs, keys, at))
+            }
+            (Kind::Section(keys) | Kind::Optional(keys), Content::Scalar(scalar)) if says_nothing(scalar) => {
                 Value::Section(self.pairs(&[], keys, at))
             }
             (Kind::Named { names, value, .. }, Content::Map(pairs)) => {
@@ -173,11 +185,12 @@ impl<'a> Decoder<'a> {
                 return None;
             }
             (Kind::Each(keys), Content::List(items)) => Value::List(self.each(items, keys, at)),
-            (Kind::Each(_), _) => {
+            (Kind::Uses(keys), Content::List(items)) => Value::Section(self.uses(items, keys, at)),
+            (Kind::Each(_) | Kind::Uses(_), _) => {
                 self.wrong_type(node, at, "a list of mappings");
                 return None;
             }
-            (Kind::Section(_) | Kind::Named { .. }, _) => {
+            (Kind::Section(_) | Kind::Optional(_) | Kind::Named { .. }, _) => {
                 self.wrong_type(node, at, "a mapping");
                 return None;
             }
@@ -186,7 +199,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// A mapping of known keys.
-    fn pairs(&mut self, pairs: &[Pair], keys: &'static [Key], at: &str) -> Section {
+    pub fn pairs(&mut self, pairs: &[Pair], keys: &'static [Key], at: &str) -> Section {
         let mut section = Section::default();
         let mut seen = Seen::default();
         for pair in pairs {
@@ -206,11 +219,7 @@ impl<'a> Decoder<'a> {
             }
             let is_new = self.is_new(&mut seen, key.name.to_string(), pair, &below);
             if matches!(key.kind, Kind::NotYet) {
-                let (what, hint) = match key.meaning {
-                    "" => ("is not supported yet", None),
-                    what => (what, Some(key.example.to_string())),
-                };
-                self.wrong(pair.key.mark, &below, (format!("{} {what}", shown(name)), hint));
+                self.not_yet(pair.key.mark, &below, name, key);
             }
             let value = self.value(&pair.value, &key.kind, &below);
             if let Some(value) = value.filter(|_| is_new) {
@@ -230,6 +239,7 @@ impl<'a> Decoder<'a> {
             let mut decoder = Decoder::new(None, self.env);
             let value = match &key.kind {
                 Kind::Section(keys) => Some(Value::Section(decoder.pairs(&[], keys, key.name))),
+                Kind::Optional(_) | Kind::Uses(_) => None,
                 _ if key.default.is_empty() => None,
                 // The short way for what every route and engine has.
                 Kind::Leaf(leaf) => leaf::convert(*leaf, key.default, true).ok().map(Value::Leaf),
@@ -320,6 +330,54 @@ impl<'a> Decoder<'a> {
         values
     }
 
+    /// A list of mappings, each of which names one of `keys` by `use`.
+    fn uses(&mut self, items: &[Rc<Node>], keys: &'static [Key], at: &str) -> Section {
+        let mut section = Section::default();
+        for (index, item) in items.iter().enumerate() {
+            let below = format!("{at}[{index}]");
+            let Content::Map(pairs) = &item.content else {
+                self.wrong_type(item, &below, "a mapping with `use`");
+                continue;
+            };
+            let (uses, rest): (Vec<&Pair>, Vec<&Pair>) =
+                pairs.iter().partition(|pair| schema::same_name(pair.name(), "use"));
+            let Some(Content::Scalar(name)) = uses.first().map(|pair| &pair.value.content) else {
+                self.wrong(item.mark, &below, ("expected the name of a rule under `use`".into(), None));
+                continue;
+            };
+            let mark = uses[0].value.mark;
+            match schema::find(keys, &name.text) {
+                _ if uses.len() > 1 => {
+                    self.wrong(uses[1].key.mark, &below, ("`use` is said twice".into(), None));
+                }
+                None => self.unknown(mark, &below, &name.text, keys),
+                Some(key) if section.get(key.name).is_some() => {
+                    self.wrong(mark, &below, (format!("`{}` is used already", key.name), None));
+                }
+                Some(key) => match key.kind {
+                    Kind::Optional(fields) => {
+                        let rest: Vec<Pair> = rest.into_iter().cloned().collect();
+                        // The name is part of the path: what lies below a rule is told apart by it.
+                        let at = format!("{below}.{}", key.name);
+                        let value = Value::Section(self.pairs(&rest, fields, &at));
+                        section.0.push((key.name, Located { place: self.place(item.mark, &at), value }));
+                    }
+                    _ => self.not_yet(mark, &below, &name.text, key),
+                },
+            }
+        }
+        section
+    }
+
+    /// What is known and not there.
+    fn not_yet(&mut self, mark: Mark, at: &str, name: &str, key: &Key) {
+        let (what, hint) = match key.meaning {
+            "" => ("is not supported yet", None),
+            what => (what, Some(key.example.to_string())),
+        };
+        self.wrong(mark, at, (format!("{} {what}", shown(name)), hint));
+    }
+
     fn list(&mut self, items: &[Rc<Node>], leaf: Leaf, at: &str) -> Vec<Located> {
         let mut values = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
@@ -336,7 +394,7 @@ impl<'a> Decoder<'a> {
             self.wrong_type(node, at, &leaf::expected(leaf));
             return None;
         };
-        let converted = match scalar.text.contains('$') {
+        let converted = match scalar.text.contains('$') && !self.literal {
             false => leaf::convert(leaf, &scalar.text, scalar.plain),
             true => self.expanded(&scalar.text).and_then(|text| leaf::convert(leaf, &text, false)),
         };
@@ -354,6 +412,9 @@ impl<'a> Decoder<'a> {
     }
 
     fn unknown(&mut self, mark: Mark, at: &str, name: &str, keys: &'static [Key]) {
+        if name.ends_with("@file") {
+            return self.wrong(mark, at, (format!("{} is not supported yet", shown(name)), None));
+        }
         // Looking for a near one is dear: not for a problem that is only counted.
         let hint = if self.is_full() { None } else { names::hint(name, keys) };
         self.wrong(mark, at, (format!("unknown key {}", shown(name)), hint));
@@ -368,12 +429,11 @@ impl<'a> Decoder<'a> {
             seen.0.insert(identity, (pair.rank, pair.key.mark));
             return true;
         };
-        let first = self.place(*first, "");
-        self.wrong(
-            pair.key.mark,
-            at,
-            (format!("duplicate key {}, first at {first}", shown(pair.name())), None),
-        );
+        let first = match self.literal {
+            true => String::new(),
+            false => format!(", first at {}", self.place(*first, "")),
+        };
+        self.wrong(pair.key.mark, at, (format!("duplicate key {}{first}", shown(pair.name())), None));
         false
     }
 }

@@ -48,6 +48,10 @@ fn keys(out: &mut String, keys: &'static [Key], depth: usize) {
                 out.push_str(&format!("{indent}{}:\n", key.name));
                 self::keys(out, below, depth + 1);
             }
+            Kind::Optional(below) => {
+                out.push_str(&format!("{indent}#{}:\n", key.name));
+                self::keys(out, below, depth + 1);
+            }
             Kind::Named { value: Kind::Short(below), example, .. } => {
                 out.push_str(&format!("{indent}#{}:\n{indent}  #{example}:\n", key.name));
                 self::keys(out, below, depth + 2);
@@ -65,6 +69,7 @@ fn explain(out: &mut String, key: &Key, depth: usize) {
     }
     match (key.default_words, key.default) {
         ("", "") if matches!(key.kind, Kind::Section(_)) => {}
+        ("", "") if matches!(key.kind, Kind::Optional(_)) => comment(out, depth, "Default: none"),
         ("", "") => comment(out, depth, "Default: none, it must be said"),
         ("", default) => comment(out, depth, &format!("Default: {default}")),
         (words, "") => comment(out, depth, &format!("Default: {words}")),

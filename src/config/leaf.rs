@@ -4,6 +4,8 @@ use super::expand::Wrong;
 use super::names;
 use super::schema::Leaf;
 use super::text::{bare, shown};
+use crate::access::Hash;
+use crate::limits::ACCESS_TEXT_BYTES;
 use crate::route::Scheme;
 use crate::util::{Cidr, duration, suggest};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -21,6 +23,7 @@ pub(super) enum LeafValue {
     Scheme(Scheme),
     Port(u16),
     Network(Cidr),
+    PasswordHash(Hash),
 }
 
 /// Schemes of GoDoxy's routes that are not served here.
@@ -52,6 +55,8 @@ pub(super) fn convert(leaf: Leaf, text: &str, plain: bool) -> Result<LeafValue, 
         Leaf::Host => host(text, plain),
         Leaf::ServerName => server_name(text, plain),
         Leaf::Port => port(text, plain),
+        Leaf::Text | Leaf::Ascii => words(leaf, text, plain),
+        Leaf::PasswordHash => Hash::parse(text).map(LeafValue::PasswordHash),
         Leaf::Network => match Cidr::parse(text) {
             Some(network) => Ok(LeafValue::Network(network)),
             None => Err(wrong(leaf, text, plain)),
@@ -76,6 +81,9 @@ pub(super) fn expected(leaf: Leaf) -> String {
         Leaf::Network => "a network such as `10.0.0.0/8`, `fd00::/8`, or an address".into(),
         Leaf::ServerName => "`on`, `off` or a name".into(),
         Leaf::Port => "a port from 1 to 65535".into(),
+        Leaf::Text => "a text on one line".into(),
+        Leaf::Ascii => "printable ASCII".into(),
+        Leaf::PasswordHash => "the hash of a password".into(),
     }
 }
 
@@ -301,6 +309,15 @@ fn server_name(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
         Ok(_) => Ok(LeafValue::Text("off".into())),
         Err(_) if is_name(text) => Ok(LeafValue::Text(text.to_ascii_lowercase())),
         Err(_) => Err(wrong(Leaf::ServerName, text, plain)),
+    }
+}
+
+fn words(leaf: Leaf, text: &str, plain: bool) -> Result<LeafValue, Wrong> {
+    let fits = |c: char| !c.is_control() && (c.is_ascii() || !matches!(leaf, Leaf::Ascii));
+    match text {
+        _ if text.len() > ACCESS_TEXT_BYTES => Err((format!("more than {ACCESS_TEXT_BYTES} bytes"), None)),
+        _ if text.is_empty() || !text.chars().all(fits) => Err(wrong(leaf, text, plain)),
+        _ => Ok(LeafValue::Text(text.to_string())),
     }
 }
 

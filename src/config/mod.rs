@@ -4,6 +4,7 @@
 //! decoding (`decode`, `leaf`, `names`, `expand`), values become a configuration (`build`), and `load`
 //! gathers all problems of all files before it says no.
 
+mod access;
 mod build;
 mod decode;
 mod example;

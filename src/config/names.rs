@@ -4,6 +4,7 @@ use super::expand::Wrong;
 use super::leaf::is_name;
 use super::schema::{self, Key, Kind, Names};
 use super::text::shown;
+use crate::limits;
 use crate::util::suggest;
 
 /// Letters of a word for which a near one is looked for: a longer one is no slip of the pen.
@@ -14,6 +15,7 @@ pub(super) const LETTERS: usize = 40;
 pub(super) enum Name {
     Engine { name: String, explicit_only: bool },
     Alias(String),
+    User(String),
 }
 
 impl Name {
@@ -22,6 +24,7 @@ impl Name {
         match self {
             Name::Engine { name, .. } => name.clone(),
             Name::Alias(alias) => alias.to_ascii_lowercase(),
+            Name::User(name) => name.clone(),
         }
     }
 }
@@ -34,6 +37,21 @@ pub(super) fn check(rule: Names, written: &str) -> Result<Name, Wrong> {
     match rule {
         Names::Engine => engine(written.trim()),
         Names::Alias => alias(written.trim()),
+        Names::User => user(written),
+    }
+}
+
+/// What was written is not shown: it may be `name:hash`, as `htpasswd` has it.
+fn user(written: &str) -> Result<Name, Wrong> {
+    let bytes = limits::USER_BYTES;
+    let wrong =
+        |what: String| Err((format!("expected a user's name {what}"), Some("write `name: hash`".into())));
+    match written {
+        "" => wrong("that is not empty".into()),
+        _ if written.contains(':') => wrong("without `:`".into()),
+        _ if written.chars().any(char::is_control) => wrong("without control characters".into()),
+        _ if written.len() > bytes => wrong(format!("of at most {bytes} bytes")),
+        _ => Ok(Name::User(written.to_string())),
     }
 }
 

@@ -21,12 +21,18 @@ pub struct Key {
     pub example: &'static str,
     /// Environment variables that stand over it, the strongest first.
     pub env: &'static [&'static str],
+    /// Another name of the same key; empty if it has none.
+    pub also: &'static str,
 }
 
 /// What a value is.
 pub enum Kind {
     /// A mapping of known keys.
     Section(&'static [Key]),
+    /// A mapping of known keys that is not there unless somebody says it.
+    Optional(&'static [Key]),
+    /// A list of mappings: each names one of the keys by `use`, the rest is that key's value.
+    Uses(&'static [Key]),
     /// A mapping of free names.
     Named {
         /// What a name is.
@@ -58,6 +64,8 @@ pub enum Names {
     Engine,
     /// Aliases of routes, compared without case; `x-…` is ignored.
     Alias,
+    /// Users, compared as they are.
+    User,
 }
 
 /// What one value is.
@@ -91,13 +99,19 @@ pub enum Leaf {
     Network,
     /// The name that is asked for in a TLS handshake: `on`, `off` or a name.
     ServerName,
+    /// Words of a person's choice, on one line.
+    Text,
+    /// Printable ASCII on one line.
+    Ascii,
+    /// The hash of a password: never shown.
+    PasswordHash,
 }
 
-const fn key(name: &'static str, kind: Kind) -> Key {
-    Key { name, kind, default: "", default_words: "", unit: "", meaning: "", example: "", env: &[] }
+pub(super) const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind, default: "", default_words: "", unit: "", meaning: "", example: "", env: &[], also: "" }
 }
 
-const fn not_yet(name: &'static str) -> Key {
+pub(super) const fn not_yet(name: &'static str) -> Key {
     key(name, Kind::NotYet)
 }
 
@@ -202,7 +216,13 @@ static ENTRYPOINT: &[Key] = &[
     },
     not_yet("inbound_mtls_profile"),
     not_yet("rules"),
-    not_yet("middlewares"),
+    Key {
+        default: "[]",
+        unit: "list of {use: rule, …}; the rules are those of a route's `middlewares`",
+        meaning: "Who may ask at all: these rules come before those of a route, and hold for unknown hosts too.",
+        example: "[{use: cidr_whitelist, allow: [192.168.0.0/16, \"fd00::/8\"]}]",
+        ..key("middlewares", Kind::Uses(super::access::MIDDLEWARES))
+    },
     Key {
         meaning: "A line for each request, to a file, to standard output, or both. Without either there is none.",
         ..key("access_log", Kind::Section(ACCESS_LOG))
@@ -503,7 +523,10 @@ pub static ROUTE: &[Key] = &[
     not_yet("rule_file"),
     not_yet("healthcheck"),
     not_yet("load_balance"),
-    not_yet("middlewares"),
+    Key {
+        meaning: "Who may ask. A request that is refused meets no gate and no upstream.",
+        ..key("middlewares", Kind::Optional(super::access::MIDDLEWARES))
+    },
     not_yet("homepage"),
     not_yet("access_log"),
     not_yet("relay_proxy_protocol_header"),
@@ -524,5 +547,7 @@ pub fn same_name(written: &str, name: &str) -> bool {
 
 /// The key of `keys` that `written` names.
 pub fn find(keys: &'static [Key], written: &str) -> Option<&'static Key> {
-    keys.iter().find(|key| same_name(written, key.name))
+    let names =
+        |key: &Key| same_name(written, key.name) || (!key.also.is_empty() && same_name(written, key.also));
+    keys.iter().find(|key| names(key))
 }

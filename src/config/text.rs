@@ -1,5 +1,7 @@
 //! Text of strangers made fit for a message.
 
+use crate::util::secret;
+
 /// Characters of a name or value that a message shows.
 const SHOWN: usize = 60;
 
@@ -8,11 +10,11 @@ pub(super) fn shown(text: &str) -> String {
     format!("`{}`", bare(text))
 }
 
-/// The same without quotes.
+/// The same without quotes. A password's hash ends it.
 pub(super) fn bare(text: &str) -> String {
     let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == SHOWN {
+    for (count, (at, c)) in text.char_indices().enumerate() {
+        if count == SHOWN || (c == '$' && secret::is_hash(&text[at..])) {
             out.push('…');
             break;
         }
@@ -22,4 +24,17 @@ pub(super) fn bare(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_not_shown() {
+        for text in ["alice:$2y$10$abc", "alice:$$apr1$$abc", "alice:$argon2id$v=19$abc"] {
+            assert_eq!(shown(text), "`alice:…`");
+        }
+        assert_eq!(shown("costs $20 or $DOCKER_HOST"), "`costs $20 or $DOCKER_HOST`");
+    }
 }

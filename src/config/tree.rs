@@ -74,7 +74,7 @@ impl Pair {
 }
 
 impl Node {
-    fn new(mark: Mark, content: Content) -> Rc<Node> {
+    pub fn new(mark: Mark, content: Content) -> Rc<Node> {
         let mut node = Node { mark, content, nodes: 1, bytes: 0, levels: 1 };
         let mut add = |below: &Node| {
             node.nodes = node.nodes.saturating_add(below.nodes);

@@ -1,5 +1,6 @@
 //! Who serves an alias when several want it. The winner is the same in any order of arrival.
 
+use crate::access::Rules;
 use crate::docker::Container;
 use crate::docker::discovery::{Found, Target, Why};
 use crate::error::{Place, Problem};
@@ -24,6 +25,7 @@ pub(super) struct Candidate {
     pub key: Option<EndpointKey>,
     pub tuning: route::Tuning,
     pub redirect_http: Option<bool>,
+    pub access: Option<Arc<Rules>>,
     /// How to verify it, if it is spoken to by TLS.
     pub tls: Option<UpstreamTls>,
     place: Place,
@@ -66,6 +68,7 @@ impl Candidate {
             key: Some(key),
             tuning: settings.tuning,
             redirect_http: settings.redirect_http,
+            access: settings.access.clone(),
             tls: (settings.scheme == Some(Scheme::Https)).then(|| settings.tls.clone()),
             place: settings.place.clone(),
         }
@@ -91,6 +94,7 @@ impl Candidate {
             key,
             tuning: found.tuning,
             redirect_http: found.redirect_http,
+            access: found.access.clone(),
             tls: (found.scheme == Scheme::Https).then(|| found.tls.clone()),
             place: Place::Container { engine: engine.to_string(), container: container.name.clone() },
         }

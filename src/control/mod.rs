@@ -49,8 +49,9 @@ pub struct Mailbox(Sender<Message>);
 impl Mailbox {
     /// Hands a report over; waits while the queue is full, which slows the supervisor, not its reader.
     pub fn report(&self, report: Report) {
-        if let Err(SendError(message)) = self.0.send(Message::Engine(report)) {
-            log::debug!("control has ended: {message:?} is not heard");
+        // What it holds is not shown: labels may have secrets.
+        if let Err(SendError(Message::Engine(report))) = self.0.send(Message::Engine(report)) {
+            log::debug!("control has ended: a report of engine {} is not heard", report.engine());
         }
     }
 

@@ -39,6 +39,8 @@ pub struct RouteStatus {
     pub network: Option<String>,
     /// Each choice in words; empty where none was made.
     pub why: Why,
+    /// Its access rules in words, those of the entrypoint before them; nothing secret.
+    pub access: Vec<String>,
     /// Where the route is from: a place in a file, or a container.
     pub origin: String,
     /// The engine, of a container.
@@ -133,6 +135,7 @@ impl World {
             scheme: Scheme::Http,
             network: None,
             why: Why::default(),
+            access: self.access(candidate),
             origin: candidate.name.clone(),
             engine: None,
             container: None,
@@ -146,6 +149,12 @@ impl World {
             }
         }
         status
+    }
+
+    fn access(&self, candidate: &Candidate) -> Vec<String> {
+        let entrypoint = self.setup.entrypoint.access.iter().flat_map(|rules| rules.in_words());
+        let own = candidate.access.iter().flat_map(|rules| rules.in_words());
+        entrypoint.map(|words| format!("entrypoint: {words}")).chain(own).collect()
     }
 
     fn of_container(&self, status: &mut RouteStatus, engine: &EngineView, id: &str) {

@@ -214,6 +214,7 @@ impl World {
                 timeouts: timeouts.tuned(tuning),
                 max_conns: tuning.max_conns_per_host,
                 redirect_http: candidate.redirect_http,
+                access: candidate.access.clone(),
             };
             (alias.to_string(), Arc::new(route))
         });

@@ -2,6 +2,7 @@
 
 use super::Tally;
 use super::routes::RouteTally;
+use crate::access::Kind;
 use std::sync::Arc;
 
 /// The counts of one core; only that core writes them.
@@ -16,6 +17,10 @@ pub struct CoreMetrics {
     pub open: Tally,
     /// Failures at upstreams, by [`UpstreamError::index`].
     pub upstream_errors: [Tally; UpstreamError::ALL.len()],
+    /// Requests that an access rule refused, by [`Kind::index`].
+    pub access_refused: [Tally; Kind::ALL.len()],
+    /// Requests answered 503 because too many passwords were being verified.
+    pub passwords_unchecked: Tally,
     /// Requests that wait at a gate now.
     pub gate_waiting: Tally,
     /// Requests answered 503 because a gate was full.

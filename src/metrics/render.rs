@@ -2,6 +2,7 @@
 
 use super::routes::{BUCKETS, CLASSES, RouteTally};
 use super::{Metrics, TLS_HANDSHAKES_FAILED, TLS_HANDSHAKES_REFUSED, UpstreamError};
+use crate::access::Kind;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -166,6 +167,7 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
         let count = metrics.sum(|core| core.upstream_errors[kind.index()].get());
         text.sample(name, &[("kind", kind.name())], count);
     }
+    access(text, metrics);
     let idle = metrics.sum(|core| core.upstream_idle.get());
     text.single("tidegate_upstream_idle_connections", gauge, "Idle connections to upstreams.", idle);
     let waiting = metrics.sum(|core| core.gate_waiting.get());
@@ -194,6 +196,18 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
     text.head(name, counter, "Access log lines lost, by cause.");
     text.sample(name, &[("cause", "queue_full")], dropped);
     text.sample(name, &[("cause", "write_failed")], process.access_lines_lost);
+}
+
+fn access(text: &mut Text, metrics: &Metrics) {
+    let name = "tidegate_access_refused_total";
+    text.head(name, "counter", "Requests that an access rule refused, by rule.");
+    for kind in Kind::ALL {
+        let count = metrics.sum(|core| core.access_refused[kind.index()].get());
+        text.sample(name, &[("rule", kind.name())], count);
+    }
+    let unchecked = metrics.sum(|core| core.passwords_unchecked.get());
+    let help = "Requests answered 503 because too many passwords were being verified.";
+    text.single("tidegate_passwords_unchecked_total", "counter", help, unchecked);
 }
 
 fn control(text: &mut Text, process: &Process) {

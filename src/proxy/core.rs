@@ -3,10 +3,11 @@
 
 use super::bulk::Pipes;
 use super::{ListenerId, Shared};
+use crate::access::Verified;
 use crate::access_log::Queue;
 use crate::gate::{Gates, Passed};
 use crate::lifecycle::{CoreLeases, Refused};
-use crate::limits::{BUFFERS_KEPT, DRAIN_ASK};
+use crate::limits::{BUFFERS_KEPT, DRAIN_ASK, HASH_PER_CLIENT};
 use crate::metrics::{CoreMetrics, RouteTally};
 use crate::route::Entrypoint;
 use crate::runtime::{self, Abort};
@@ -17,6 +18,7 @@ use crossbeam_channel::Sender;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,6 +43,10 @@ pub(super) struct Core {
     view: RefCell<CoreView>,
     leases: RefCell<CoreLeases<EndpointKey, Run>>,
     buffers: RefCell<Vec<Vec<u8>>>,
+    /// Credentials that were right lately.
+    verified: RefCell<Verified>,
+    /// Passwords that are being verified, by client.
+    verifying: RefCell<HashMap<IpAddr, u32>>,
     /// Connections in work: those that have a coroutine.
     active: Cell<usize>,
     /// Connections whose request is on its way: fresh ones, and those that have sent a part of a head.
@@ -76,6 +82,8 @@ impl Core {
             view: RefCell::new(view),
             leases: RefCell::new(CoreLeases::new()),
             buffers: RefCell::default(),
+            verified: RefCell::new(Verified::new(&random_key())),
+            verifying: RefCell::default(),
             active: Cell::new(0),
             asking: Cell::new(0),
             drained: RefCell::default(),
@@ -189,6 +197,22 @@ impl Core {
             buffer.clear();
             kept.push(buffer);
         }
+    }
+
+    /// Asks or changes what credentials were right lately; `f` must not wait.
+    pub fn verified<R>(&self, f: impl FnOnce(&mut Verified) -> R) -> R {
+        f(&mut self.verified.borrow_mut())
+    }
+
+    /// A password of `peer` is being verified until the guard is dropped; none if too many are already.
+    pub fn verifying(self: &Rc<Self>, peer: IpAddr) -> Option<Verifying> {
+        let client = super::network(peer);
+        let mut all = self.verifying.borrow_mut();
+        let count = all.entry(client).or_insert(0);
+        (*count < HASH_PER_CLIENT).then(|| {
+            *count += 1;
+            Verifying { core: Rc::clone(self), client }
+        })
     }
 
     /// A connection gets its coroutine; counted until the guard is dropped.
@@ -318,6 +342,33 @@ impl Drop for Occupied {
         self.busy.fetch_sub(1, Ordering::Relaxed);
         self.core.gates.open(&self.service);
     }
+}
+
+/// A password that is being verified.
+pub(super) struct Verifying {
+    core: Rc<Core>,
+    client: IpAddr,
+}
+
+impl Drop for Verifying {
+    fn drop(&mut self) {
+        let mut all = self.core.verifying.borrow_mut();
+        if let Some(count) = all.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// A key that leaves the core nowhere.
+fn random_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    if ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut key).is_err() {
+        log::error!("the system gives no random numbers");
+    }
+    key
 }
 
 /// A connection in work.

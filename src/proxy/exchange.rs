@@ -4,6 +4,7 @@ use super::answer::{self, Own};
 use super::connection::Client;
 use super::core::RequestId;
 use super::download::{self, End};
+use super::guard::{self, Guard};
 use super::reach::{self, Reached, Unreached};
 use super::record::Asked;
 use super::redirect;
@@ -43,9 +44,9 @@ pub(super) fn run(client: &Client, buffer: &mut Vec<u8>) -> After {
 fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
     let id = client.core.request_id();
     let (request, after) = match http::parse_request(bytes) {
-        Ok(Some(request)) => {
+        Ok(Some(mut request)) => {
             client.record.begin(request.head_len, client.stream.is_tls());
-            let after = serve(client, bytes, &request, &id);
+            let after = serve(client, bytes, &mut request, &id);
             (Asked::of(&request), after)
         }
         Ok(None) => refuse(client, bytes, &id, 431, "the request's head is too large"),
@@ -55,22 +56,33 @@ fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
     after
 }
 
-fn serve(client: &Client, bytes: &[u8], request: &Request<'_>, id: &RequestId) -> (After, Vec<u8>) {
+fn serve(client: &Client, bytes: &[u8], request: &mut Request<'_>, id: &RequestId) -> (After, Vec<u8>) {
     let rest = &bytes[request.head_len..];
     if let Some(own) = not_served(client, request, rest) {
         return (answer_and_close(client, request, &own, id), Vec::new());
     }
+    let mut guard = Guard::new(request);
     if let Some(location) = redirect::to_https(client, request) {
+        if let Err(refused) = guard.addresses(client, request) {
+            return guard::refuse(client, request, rest, &refused, id);
+        }
         return redirect::answer(client, request, rest, &location, id);
     }
     let arrived = runtime::now();
     let mut retried = false;
     loop {
-        let reached = match reach::reach(&client.core, &client.record, request.host, arrived) {
+        let reached = match reach::reach(&client.core, &client.record, request.host, &guard, arrived) {
             Ok(reached) => reached,
+            Err(Unreached::Unchecked) => match guard.check(client, request) {
+                Ok(()) => continue,
+                Err(refused) => return guard::refuse(client, request, rest, &refused, id),
+            },
             Err(Unreached::Answer(own)) => return own_answer(client, request, rest, &own, id),
             Err(Unreached::Stopped) => return (After::Close, Vec::new()),
         };
+        if guard.keeps_credentials() {
+            request.fields.retain(|field| !field.name.eq_ignore_ascii_case(b"authorization"));
+        }
         match forward(client, request, rest, reached, id) {
             Outcome::Done(after, rest) => return (after, rest),
             Outcome::Own(own) => return own_answer(client, request, rest, &own, id),
@@ -409,25 +421,34 @@ fn pass_on(
     Ok((end, keep_upstream, keep_client))
 }
 
-/// An answer of our own; the connection is kept unless some of the request's body is still to come.
-fn own_answer(
+/// An answer of our own.
+pub(super) fn own_answer(
     client: &Client,
     request: &Request<'_>,
     rest: &[u8],
     own: &Own,
     id: &RequestId,
 ) -> (After, Vec<u8>) {
+    early_answer(client, request, rest, |keep| write_own(client, request, own, id, keep))
+}
+
+/// An answer that does not wait for the request's body, written by `write` with whether the connection is kept:
+/// it is unless some of that body is still to come.
+pub(super) fn early_answer(
+    client: &Client,
+    request: &Request<'_>,
+    rest: &[u8],
+    write: impl FnOnce(bool) -> io::Result<()>,
+) -> (After, Vec<u8>) {
     let whole = whole_body(request, rest);
     if let Some(length) = whole {
         client.record.body_received(length as u64);
     }
-    let next = match whole {
-        Some(length) if request.keep_alive && !client.core.draining() => &rest[length..],
-        _ => return (answer_and_close(client, request, own, id), Vec::new()),
-    };
-    match write_own(client, request, own, id, true) {
-        Ok(()) => (After::KeepAlive, next.to_vec()),
-        Err(_) => (After::Close, Vec::new()),
+    let next = whole.filter(|_| request.keep_alive && !client.core.draining()).map(|length| &rest[length..]);
+    // Err: the client has gone, and the connection ends in any case.
+    match (next, write(next.is_some())) {
+        (Some(next), Ok(())) => (After::KeepAlive, next.to_vec()),
+        _ => (After::Close, Vec::new()),
     }
 }
 

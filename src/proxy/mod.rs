@@ -1,7 +1,7 @@
 //! The data plane on the cores: a request's way from accept to the answer.
 //!
 //! ```text
-//! accept → connection loop → http::parse_request → route look-up → gate → InFlight
+//! accept → connection loop → http::parse_request → route look-up → access rules → gate → InFlight
 //!        → upstream: checkout or connect → forward → drop(InFlight)
 //! ```
 //!
@@ -14,6 +14,7 @@ mod connection;
 mod core;
 mod download;
 mod exchange;
+mod guard;
 mod opening;
 mod reach;
 mod record;

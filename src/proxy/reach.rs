@@ -5,6 +5,7 @@
 
 use super::answer::Own;
 use super::core::{Core, InFlight, Occupied};
+use super::guard::Guard;
 use super::record::Record;
 use crate::gate::Passed;
 use crate::limits::{BACKLOG_LOOK, BUSY_RETRY, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
@@ -36,6 +37,8 @@ pub(super) struct Reached {
 /// Why no connection could be had.
 pub(super) enum Unreached {
     Answer(Own),
+    /// Rules hold that the request has not passed.
+    Unchecked,
     /// The core stops.
     Stopped,
 }
@@ -54,16 +57,18 @@ enum Next {
     Fail(Unreached),
 }
 
-/// Finds the endpoint of `host` and a connection to it. `arrived` is when the request was complete.
+/// Finds the endpoint of `host` and a connection to it, for a request that has passed its rules: that is looked at
+/// each time. `arrived` is when the request was complete.
 pub(super) fn reach(
     core: &Rc<Core>,
     record: &Record,
     host: &[u8],
+    guard: &Guard<'_>,
     arrived: Instant,
 ) -> Result<Reached, Unreached> {
     let deadline = arrived + core.snapshot().recreate_wait;
     loop {
-        let (service, until, why) = match attempt(core, record, host, deadline) {
+        let (service, until, why) = match attempt(core, record, host, guard, deadline) {
             Next::Use(reached) => return Ok(reached),
             Next::Fail(unreached) => return Err(unreached),
             Next::Again => continue,
@@ -94,9 +99,13 @@ fn failed(kind: UpstreamError, status: u16, reason: String) -> Next {
     Next::Fail(Unreached::Answer(Own::failed(kind, status, reason)))
 }
 
-fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], deadline: Instant) -> Next {
+fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], guard: &Guard<'_>, deadline: Instant) -> Next {
     let snapshot = core.snapshot();
-    let Some(route) = snapshot.table.find(host) else { return unknown(&snapshot, host, deadline) };
+    let route = snapshot.table.find(host);
+    if !guard.covers(&snapshot.entrypoint.access, route.map(|route| &route.access)) {
+        return Next::Fail(Unreached::Unchecked);
+    }
+    let Some(route) = route else { return unknown(&snapshot, host, deadline) };
     record.route(core, &route.alias);
     let endpoint = match &route.target {
         Target::Endpoint(endpoint) => endpoint,

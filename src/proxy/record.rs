@@ -32,6 +32,7 @@ pub(super) struct Record {
     /// Bytes of the answer's body that were sent.
     body_sent: Cell<u64>,
     route: RefCell<Option<Rc<CountedRoute>>>,
+    user: RefCell<Option<Arc<str>>>,
     content_type: RefCell<Vec<u8>>,
 }
 
@@ -82,6 +83,7 @@ impl Record {
         self.sent.set(0);
         self.body_sent.set(0);
         self.route.take();
+        self.user.take();
         self.content_type.borrow_mut().clear();
     }
 
@@ -91,6 +93,11 @@ impl Record {
         if route.as_ref().is_none_or(|known| known.alias != *alias) {
             *route = Some(core.counted_route(alias));
         }
+    }
+
+    /// It is from this user.
+    pub fn user(&self, name: Arc<str>) {
+        *self.user.borrow_mut() = Some(name);
     }
 
     /// The upstream failed. A request may fail at more than one.
@@ -142,10 +149,12 @@ impl Record {
             None => core.metrics.unrouted.count(status, duration),
         }
         let content_type = self.content_type.borrow();
+        let user = self.user.borrow();
         let entry = || access_log::Entry {
             time: wall_clock::now(),
             duration,
             client: peer.to_canonical(),
+            user: user.as_deref().unwrap_or_default().as_bytes(),
             scheme: self.scheme.get(),
             method: asked.method,
             target: asked.target,

@@ -1,9 +1,11 @@
 //! What holds for all clients: timeouts by phase, and how many connections one of them may have.
 
+use crate::access::Rules;
 use crate::limits;
 use crate::route::Tuning;
 use crate::util::Cidr;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The settings of `entrypoint` that a request meets on its way.
@@ -17,6 +19,8 @@ pub struct Entrypoint {
     pub trusted_proxies: Vec<Cidr>,
     /// `entrypoint.proxy_protocol`
     pub proxy_protocol: ProxyProtocol,
+    /// `entrypoint.middlewares`: who may ask at all.
+    pub access: Option<Arc<Rules>>,
 }
 
 /// Who begins connections with a PROXY header.
@@ -85,6 +89,7 @@ impl Default for Entrypoint {
             max_conns_per_client: limits::CONNECTIONS_PER_CLIENT,
             trusted_proxies: Vec::new(),
             proxy_protocol: ProxyProtocol::default(),
+            access: None,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a person may say about a route, in a route file or by label.
 
+use crate::access::Rules;
 use crate::error::Place;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a service is spoken to.
@@ -63,6 +65,8 @@ pub struct Settings {
     pub redirect_http: Option<bool>,
     /// `no_tls_verify`, `ssl_server_name`, `ssl_trusted_certificate`
     pub tls: UpstreamTls,
+    /// `middlewares`: who may ask.
+    pub access: Option<Arc<Rules>>,
     /// Where the alias was named.
     pub place: Place,
 }
@@ -93,6 +97,7 @@ impl Settings {
             tuning: Tuning::default(),
             redirect_http: None,
             tls: UpstreamTls::default(),
+            access: None,
             place,
         }
     }

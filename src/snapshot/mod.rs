@@ -9,6 +9,7 @@ mod publisher;
 pub use endpoint::{Endpoint, EndpointKey, EndpointLease, EndpointRegistry, Run};
 pub use publisher::{CoreView, Publisher};
 
+use crate::access::Rules;
 use crate::route::{Entrypoint, Table, Timeouts};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct Route {
     pub max_conns: Option<u32>,
     /// Whether plain requests are sent to HTTPS.
     pub redirect_http: Option<bool>,
+    /// Who may ask.
+    pub access: Option<Arc<Rules>>,
 }
 
 /// Where a route leads at this moment.

@@ -27,6 +27,11 @@ impl Cidr {
             true => bits.filter(|bits| *bits <= width)?,
             false => width,
         };
+        // An IPv4 network within IPv6 is that IPv4 network: addresses are compared so too.
+        let (network, bits) = match network.to_canonical() {
+            v4 @ IpAddr::V4(_) if network.is_ipv6() && bits >= MAPPED => (v4, bits - MAPPED),
+            _ => (network, bits),
+        };
         let cidr = Cidr { network, bits };
         (masked(network, bits) == number(network)).then_some(cidr)
     }
@@ -43,6 +48,9 @@ impl fmt::Display for Cidr {
         write!(f, "{}/{}", self.network, self.bits)
     }
 }
+
+/// Bits before the IPv4 address in one within IPv6 (RFC 4291 §2.5.5.2).
+const MAPPED: u8 = 96;
 
 /// The address's bits at the top of 128.
 fn number(address: IpAddr) -> u128 {
@@ -67,6 +75,9 @@ mod tests {
             ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
             ("192.168.1.0/24", "::ffff:192.168.1.9", "192.168.2.0"),
             ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("::ffff:10.0.0.0/104", "10.9.9.9", "11.0.0.0"),
+            ("::ffff:10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"),
+            ("::ffff:0.0.0.0/96", "8.8.8.8", "2001:db8::"),
             ("fd00::/8", "fdff::1", "fe00::"),
             ("::1", "::1", "::2"),
             ("0.0.0.0/0", "8.8.8.8", "2001:db8::"),
@@ -80,8 +91,18 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_network() {
-        for text in ["", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.1/8", "::/129", "10.0.0.0/+8", "10/8", "x"]
-        {
+        for text in [
+            "",
+            "/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "::/129",
+            "10.0.0.0/+8",
+            "10/8",
+            "x",
+            "::ffff:10.0.0.1/104",
+        ] {
             assert_eq!(Cidr::parse(text), None, "{text}");
         }
     }

@@ -5,6 +5,7 @@ pub mod duration;
 pub mod hash;
 pub mod locked;
 pub mod rng;
+pub mod secret;
 pub mod suggest;
 pub mod text;
 pub mod timestamp;

@@ -13,7 +13,8 @@ pub const LAYERS: &[&[&str]] = &[
     &["docker", "upstream", "gate"],
     &["net"],
     &["config", "runtime", "blocking", "access_log"],
-    &["lifecycle", "http", "route", "sleep", "access", "metrics"],
+    &["lifecycle", "http", "route", "sleep", "metrics"],
+    &["access"],
     &["util", "limits", "error", "logging"],
 ];
 

@@ -7,6 +7,8 @@ pub enum Known {
     Read,
     /// It is read; a fault in it keeps nobody from the route.
     Tune,
+    /// It is read, with fields of its own, and says who may ask: the route is not served if it is in doubt.
+    Guard,
     /// Not supported yet; the route is served without it.
     Later,
     /// Not supported yet, and the route is not served without it.
@@ -29,7 +31,7 @@ pub const FIELDS: &[(&str, Known)] = &[
     ("ssl_trusted_certificate", Known::Read),
     ("agent", Known::Withhold),
     ("inbound_mtls_profile", Known::Withhold),
-    ("middlewares", Known::Withhold),
+    ("middlewares", Known::Guard),
     ("root", Known::Withhold),
     ("rule_file", Known::Withhold),
     ("rules", Known::Withhold),

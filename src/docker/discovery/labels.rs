@@ -4,20 +4,24 @@
 //! proxy.aliases: app, app.example.com     which aliases the container has (default: its name)
 //! proxy.exclude: true                     not routed
 //! proxy.<alias>.<field>: value            field: scheme, host, port; an unlisted alias is created
+//! proxy.<alias>.middlewares.<rule>.<field>: value     who may ask; YAML for a rule or all of them
 //! ```
 //!
 //! Keys are matched without regard to case and `_`. What GoDoxy knows beyond this is named as "not supported
 //! yet", and what nobody knows as unknown; neither is passed over in silence. A route is withheld if serving
 //! it without the label would send requests elsewhere than the label says, or let in whom it keeps out.
 
+use super::guards::Guards;
 use super::known::{FIELDS, KEYS, Known, known, plain};
 use super::place::{self, shown};
 use super::{Container, Place, Problem, Scheme, Target, canonical, check_alias};
+use crate::access::Rules;
 use crate::config;
 use crate::limits::{ALIASES, LABEL_BYTES, LABELS};
 use crate::route::{ServerName, Settings, Tuning, UpstreamTls};
 use crate::util::suggest::nearest;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the labels of one container say.
@@ -50,6 +54,8 @@ pub struct AliasLabels {
     pub ssl_server_name: Option<Said<ServerName>>,
     pub ssl_trusted_certificate: Option<Said<PathBuf>>,
     tuned: Tuned,
+    /// Who may ask.
+    pub access: Option<Arc<Rules>>,
     /// Why it must not be served.
     pub refused: Option<Target>,
 }
@@ -84,13 +90,19 @@ pub struct Said<T> {
 
 /// Reads the labels of `container`.
 pub fn read(engine: &str, container: &Container) -> Labels {
-    let mut reader =
-        Reader { engine, container: &container.name, labels: Labels::default(), refuse_all: None };
+    let mut reader = Reader {
+        engine,
+        container: &container.name,
+        labels: Labels::default(),
+        guards: Vec::new(),
+        refuse_all: None,
+    };
     let labels = reader.collect(container);
     reader.aliases_and_exclude(&labels);
     for label in labels.iter().filter(|label| !label.is_first()) {
         reader.label(label);
     }
+    reader.guard();
     if let Some(refused) = reader.refuse_all {
         for alias in &mut reader.labels.aliases {
             alias.refused.get_or_insert_with(|| refused.clone());
@@ -126,6 +138,8 @@ struct Reader<'a> {
     engine: &'a str,
     container: &'a str,
     labels: Labels,
+    /// By the index of the alias.
+    guards: Vec<(usize, Guards<'a>)>,
     refuse_all: Option<Target>,
 }
 
@@ -236,7 +250,7 @@ impl<'a> Reader<'a> {
         Some(self.labels.aliases.len() - 1)
     }
 
-    fn label(&mut self, label: &Label) {
+    fn label(&mut self, label: &Label<'a>) {
         if let Some((at, field)) = self.listed(label.path) {
             return self.field(label, at, field);
         }
@@ -272,7 +286,7 @@ impl<'a> Reader<'a> {
 
     fn group_field(&mut self, label: &Label, word: &str, field: &str) {
         let withheld = match known(FIELDS, first_of(field)) {
-            Some((_, Known::Read | Known::Withhold)) => self.group(word).unwrap_or_default(),
+            Some((_, Known::Read | Known::Guard | Known::Withhold)) => self.group(word).unwrap_or_default(),
             _ => Vec::new(),
         };
         let what = format!("`{}` in place of an alias", shown(word));
@@ -281,7 +295,7 @@ impl<'a> Reader<'a> {
 
     /// A field of an alias that is not listed. Only a field that is known makes the alias: a slip of the pen
     /// must not publish a container under a further name.
-    fn unlisted(&mut self, label: &Label, alias: &str, field: &str) {
+    fn unlisted(&mut self, label: &Label<'a>, alias: &str, field: &'a str) {
         if known(FIELDS, first_of(field)).is_some() {
             if let Some(at) = self.alias(label.key, alias) {
                 self.field(label, at, field);
@@ -300,7 +314,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn field(&mut self, label: &Label, at: usize, field: &str) {
+    fn field(&mut self, label: &Label<'a>, at: usize, field: &'a str) {
         let (name, rest) = field.split_once('.').map_or((field, None), |(name, rest)| (name, Some(rest)));
         match (known(FIELDS, name), rest) {
             (Some((name, known @ (Known::Read | Known::Tune))), None) => {
@@ -309,9 +323,37 @@ impl<'a> Reader<'a> {
             (Some((name, Known::Read | Known::Tune)), Some(rest)) => {
                 self.problem(label.key, format!("`{name}` has no field `{}`", shown(rest)), None);
             }
+            (Some((_, Known::Guard)), rest) => {
+                let rest = rest.unwrap_or_default();
+                let known = self.guards.iter().position(|(alias, _)| *alias == at);
+                let index = known.unwrap_or_else(|| {
+                    self.guards.push((at, Guards::default()));
+                    self.guards.len() - 1
+                });
+                self.guards[index].1.add(label.key, rest, label.value);
+            }
             (Some((name, Known::Later)), _) => self.not_yet(label, &format!("`{name}`"), &[]),
             (Some((name, Known::Withhold)), _) => self.not_yet(label, &format!("`{name}`"), &[at]),
             (None, _) => self.unknown_field(label, Some(at), field),
+        }
+    }
+
+    /// All that guards is known.
+    fn guard(&mut self) {
+        for (at, guards) in std::mem::take(&mut self.guards) {
+            match guards.rules() {
+                Ok(rules) => self.labels.aliases[at].access = rules,
+                Err((withheld, faults)) => {
+                    self.labels.aliases[at].refused.get_or_insert(withheld);
+                    for fault in faults {
+                        let hint = fault.hint.map_or_else(
+                            || "not served until then".to_owned(),
+                            |hint| until_then(hint, true),
+                        );
+                        self.problem(fault.key, fault.message, Some(hint));
+                    }
+                }
+            }
         }
     }
 
@@ -348,7 +390,7 @@ impl<'a> Reader<'a> {
         }
         let near = suggestion(FIELDS, name);
         let message = format!("unknown field `{}`", shown(name));
-        let withheld = at.filter(|_| matches!(near, Some((_, Known::Withhold))));
+        let withheld = at.filter(|_| matches!(near, Some((_, Known::Guard | Known::Withhold))));
         if let Some(at) = withheld {
             self.labels.aliases[at].refused.get_or_insert_with(|| misconfigured(label.key, &message));
         }
@@ -432,6 +474,7 @@ impl AliasLabels {
             ssl_server_name: None,
             ssl_trusted_certificate: None,
             tuned: Tuned::default(),
+            access: None,
             refused: None,
         }
     }

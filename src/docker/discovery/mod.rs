@@ -6,6 +6,7 @@
 
 mod address;
 mod exclusion;
+mod guards;
 mod known;
 mod labels;
 mod place;
@@ -14,10 +15,12 @@ mod port;
 pub use exclusion::Excluded;
 
 use super::model::{Container, RunState};
+use crate::access::Rules;
 use crate::error::{Place, Problem};
 use crate::route::{Scheme, Tuning, UpstreamTls, canonical, check_alias};
 use labels::{AliasLabels, Labels};
 use port::{Chosen, Protocols};
+use std::sync::Arc;
 
 /// Where a container is seen from.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +70,8 @@ pub struct Found {
     pub redirect_http: Option<bool>,
     /// Where requests go, or what they are told.
     pub target: Target,
+    /// Who may ask.
+    pub access: Option<Arc<Rules>>,
     /// What its labels say about its connections.
     pub tuning: Tuning,
     /// Why.
@@ -154,7 +159,8 @@ fn route(
     let why = Why { host: host_why, port, scheme: scheme_why };
     let redirect_http = alias.redirect_http.as_ref().map(|said| said.value);
     let (tls, tuning) = (alias.tls(), alias.tuning());
-    Ok(Found { alias: alias.alias.clone(), scheme, tls, redirect_http, target, tuning, why })
+    let access = alias.access.clone();
+    Ok(Found { alias: alias.alias.clone(), scheme, tls, redirect_http, target, access, tuning, why })
 }
 
 /// The target of an alias whose labels are in order.

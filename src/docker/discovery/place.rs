@@ -1,7 +1,8 @@
 //! Places and quotations for problems. What an engine sends may hold anything: control characters are
-//! escaped and long texts cut, so that a label can't write the log.
+//! escaped and long texts cut, so that a label can't write the log; a password's hash ends a text.
 
 use crate::error::Place;
+use crate::util::secret;
 
 /// Characters of a foreign text that a problem quotes.
 const SHOWN: usize = 120;
@@ -9,8 +10,12 @@ const SHOWN: usize = 120;
 /// `text` fit for a message.
 pub fn shown(text: &str) -> String {
     let mut out = String::new();
-    for (n, c) in text.chars().enumerate() {
+    for (n, (at, c)) in text.char_indices().enumerate() {
         match c {
+            '$' if secret::is_hash(&text[at..]) => {
+                out.push_str("...");
+                break;
+            }
             _ if n == SHOWN => {
                 out.push_str("...");
                 break;
