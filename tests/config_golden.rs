@@ -110,7 +110,7 @@ fn dump(loaded: &Loaded) -> String {
     }
     for pair in &tls.certs {
         let (cert, key) = (pair.cert_path.display(), pair.key_path.display());
-        writeln!(text, "certificate {cert} {key} from {}", pair.place).unwrap();
+        writeln!(text, "certificate {cert} from {} key {key} from {}", pair.place, pair.key_place).unwrap();
     }
     if let Some((name, place)) = &tls.default {
         writeln!(text, "default certificate {name} from {place}").unwrap();

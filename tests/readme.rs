@@ -46,6 +46,7 @@ fn its_commands_are_those_of_the_program() {
         "check",
         "routes",
         "problems",
+        "certs",
         "healthcheck",
         "reload",
         "demo",

@@ -11,6 +11,7 @@
 //! who does not know this process's random key gets 403 there.
 
 mod api;
+mod certs;
 mod door;
 mod server;
 

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::control::Mailbox;
 use crate::error::Problem;
 use crate::limits::ADMIN_PATIENCE;
+use crate::net::tls::CertStore;
 use crate::net::{self, BoundListener};
 use crate::runtime::CoreHandle;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(super) fn start(
     core: Option<&CoreHandle>,
     mailbox: Mailbox,
     observed: &Arc<Observed>,
+    certs: Arc<CertStore>,
     reloader: Option<Reloader>,
 ) -> Option<Admin> {
     let (listener, core) = (listener?, core?);
@@ -37,6 +39,7 @@ pub(super) fn start(
     let hooks = Hooks {
         status: Box::new(move || mailbox.status(ADMIN_PATIENCE)),
         metrics: Box::new(move || observed.metrics_text()),
+        certs: Box::new(move || certs.served()),
         reload: reloader.map(|reloader| Box::new(move || reload(&reloader)) as ReloadHook),
     };
     match admin::start(listener, core, hooks) {

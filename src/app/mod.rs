@@ -109,7 +109,7 @@ impl App {
 
     fn build(loaded: Loaded, origin: Option<Origin>) -> Result<App, StartError> {
         let Loaded { config, files, warnings: mut standing } = loaded;
-        let certs = certs::Watched::start(&config)?;
+        let mut certs = certs::Watched::load(&config)?;
         let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
         let (listeners, per_core) = Listeners::bind_all(&config, workers)?;
@@ -122,7 +122,7 @@ impl App {
         let mut world = new_world(&config, engines.plan(&config.engines), standing, files);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
-        let observed = Observed::start(&config, workers, &publisher)?;
+        let observed = Observed::start(&config, workers, &publisher, certs.store())?;
         let shared = Shared::new(proxy::Setup {
             publisher: Arc::clone(&publisher),
             instance,
@@ -136,6 +136,7 @@ impl App {
         let cores = start_cores(workers, Arc::clone(&shared), per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
+        certs.watch(control.mailbox())?;
         let (ender, ends) = bounded(4);
         engines.start_missing(&config.engines, &control.mailbox(), &ender, &observed)?;
         let workers = config.workers;
@@ -160,7 +161,7 @@ impl App {
         let reload = Reload::start(running, origin)?;
         let reloadable_by = has_origin.then(|| reload.reloader());
         let (core, mailbox) = (cores.handles().first(), control.mailbox());
-        let admin = admin::start(admin_listener, core, mailbox, &observed, reloadable_by);
+        let admin = admin::start(admin_listener, core, mailbox, &observed, certs.store(), reloadable_by);
         Ok(App {
             cores,
             control,

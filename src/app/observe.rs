@@ -5,6 +5,7 @@ use crate::config::{self, Config};
 use crate::docker::{EngineState, Report};
 use crate::limits::LOG_FLUSH;
 use crate::metrics::{self, EngineRow, Metrics, Process};
+use crate::net::tls::{CertStore, Listed};
 use crate::proxy::Observers;
 use crate::snapshot::Publisher;
 use crate::util::Locked;
@@ -19,6 +20,7 @@ pub struct Observed {
     access_log: Arc<AccessLog>,
     publisher: Arc<Publisher>,
     engines: Locked<Vec<EngineRow>>,
+    certs: Arc<CertStore>,
 }
 
 impl Observed {
@@ -26,7 +28,10 @@ impl Observed {
     pub fn metrics_text(&self) -> String {
         let snapshot = self.publisher.current();
         self.metrics.routes.sweep(now(), |alias| snapshot.aliases.contains(alias));
+        let certs = self.certs.current();
+        let expiry = |listed: &Listed| (listed.cert_path.display().to_string(), listed.not_after);
         let process = Process {
+            certificates: certs.listed().iter().map(expiry).collect(),
             version: env!("CARGO_PKG_VERSION"),
             engines: self.engines.with(|engines| engines.clone()),
             engine_states: &ENGINE_STATES,
@@ -51,12 +56,14 @@ impl Observed {
         config: &Config,
         cores: usize,
         publisher: &Arc<Publisher>,
+        certs: Arc<CertStore>,
     ) -> io::Result<Arc<Observed>> {
         let observed = Observed {
             metrics: Metrics::new(cores),
             access_log: Arc::new(AccessLog::off()),
             publisher: Arc::clone(publisher),
             engines: Locked::default(),
+            certs,
         };
         observed.configure(config)?;
         Ok(Arc::new(observed))

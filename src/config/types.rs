@@ -112,6 +112,8 @@ pub struct CertPair {
     pub cert_path: PathBuf,
     /// `key_path`: its private key (PEM).
     pub key_path: PathBuf,
-    /// Where it was said.
+    /// Where the certificate was said.
     pub place: Place,
+    /// Where the key was said.
+    pub key_place: Place,
 }

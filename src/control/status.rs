@@ -41,6 +41,8 @@ pub struct RouteStatus {
     pub why: Why,
     /// Where the route is from: a place in a file, or a container.
     pub origin: String,
+    /// The authorities that its upstream is verified against, if it has its own (`ssl_trusted_certificate`).
+    pub trusted: Option<PathBuf>,
     /// The engine, of a container.
     pub engine: Option<String>,
     /// The container's name.
@@ -134,6 +136,7 @@ impl World {
             network: None,
             why: Why::default(),
             origin: candidate.name.clone(),
+            trusted: candidate.tls.as_ref().and_then(|tls| tls.trusted.clone()),
             engine: None,
             container: None,
             state: None,

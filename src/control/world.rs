@@ -68,6 +68,8 @@ pub struct World {
     /// Which life the addresses of route files are in.
     lives: HashMap<(Arc<str>, u16), u64>,
     problems: BTreeSet<Problem>,
+    /// Those of the certificates of HTTPS.
+    certificates: Vec<Problem>,
     /// Who serves each alias, as of the last snapshot.
     pub(super) winners: merge::Winners<Target>,
     shown: BTreeMap<Arc<str>, String>,
@@ -107,6 +109,7 @@ impl World {
             endpoints: HashMap::new(),
             lives: HashMap::new(),
             problems,
+            certificates: Vec::new(),
             winners: BTreeMap::new(),
             shown: BTreeMap::new(),
             marks: Vec::new(),
@@ -133,6 +136,11 @@ impl World {
             Report::Destroyed { id, .. } => engine.containers.remove(&id).is_some(),
             Report::Exit { .. } => false,
         }
+    }
+
+    /// Replaces the problems of the certificates of HTTPS.
+    pub fn set_certificates(&mut self, problems: Vec<Problem>) {
+        self.certificates = problems;
     }
 
     /// Takes another configuration. What is in both goes on: an engine's containers, the endpoints.
@@ -256,6 +264,7 @@ impl World {
         let files = self.setup.file_routes.iter().map(|settings| Candidate::of_file(settings, life));
         let mut candidates: Vec<Candidate> = files.collect();
         let mut problems = self.setup.standing.clone();
+        problems.extend(self.certificates.iter().cloned());
         for (index, engine) in self.engines.iter().enumerate() {
             for seen in engine.containers.values() {
                 problems.extend(seen.discovery.problems.iter().cloned());

@@ -12,6 +12,8 @@ pub struct Process {
     pub version: &'static str,
     /// The engines of the configuration.
     pub engines: Vec<EngineRow>,
+    /// The certificates of HTTPS: the file, and the end of its validity in seconds since the Unix epoch.
+    pub certificates: Vec<(String, i64)>,
     /// All states that an engine may have.
     pub engine_states: &'static [&'static str],
     /// Problems that stand.
@@ -205,6 +207,11 @@ fn control(text: &mut Text, process: &Process) {
     let help = "The number of the published snapshot of routes.";
     text.single("tidegate_snapshot_generation", gauge, help, process.generation);
     text.single("tidegate_problems", gauge, "Problems that stand.", process.problems);
+    let name = "tidegate_certificate_expiry_timestamp_seconds";
+    text.head(name, gauge, "The end of a certificate's validity, in seconds since the Unix epoch.");
+    for (file, end) in &process.certificates {
+        text.sample(name, &[("certificate", file)], end);
+    }
     let name = "tidegate_engine_state";
     text.head(name, gauge, "1 for the state that an engine is in, 0 for the others.");
     for engine in &process.engines {
