@@ -6,7 +6,7 @@ use crate::config::{Config, TlsConfig};
 use crate::control::Mailbox;
 use crate::error::{Place, Problem};
 use crate::limits::{ADMIN_PATIENCE, CERT_WATCH_EVERY, CERT_WATCH_NONE};
-use crate::net::tls::{CertStore, Certs, Refusal};
+use crate::net::tls::{self, CertStore, Certs, Refusal};
 use crate::util::wall_clock;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::io;
@@ -121,6 +121,27 @@ fn watch(
 /// Loads the certificates. What is strange about them is told once they serve.
 pub(super) fn load(tls: &TlsConfig) -> Result<Certs, Vec<Problem>> {
     Certs::load(tls, wall_clock::now().unix()).map(|loaded| loaded.certs)
+}
+
+/// Opens the files that `config` names, as `serve` will: problems, and what is strange but not wrong. With
+/// `in_part` some of the configuration is missing because it was wrong.
+pub fn check_files(config: &Config, in_part: bool) -> (Vec<Problem>, Vec<Problem>) {
+    let mut tls = config.tls.clone();
+    if in_part {
+        // The certificate with this name may be what was wrong.
+        tls.default = None;
+    }
+    let (mut problems, warnings) = match Certs::load(&tls, wall_clock::now().unix()) {
+        Ok(loaded) => (Vec::new(), loaded.warnings),
+        Err(problems) => (problems, Vec::new()),
+    };
+    for route in &config.file_routes {
+        let (Some(path), Some(place)) = (&route.tls.trusted, &route.trusted_place) else { continue };
+        if let Err(message) = tls::trusted(path) {
+            problems.push(Problem::new(place.clone(), message));
+        }
+    }
+    (problems, warnings)
 }
 
 /// What changes when a file does: device, inode, size, time.

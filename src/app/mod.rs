@@ -19,6 +19,7 @@ mod reload;
 mod signals;
 mod watch;
 
+pub use certs::check_files;
 pub use observe::Observed;
 pub use reload::{Origin, Reloader, Summary};
 pub use signals::End;

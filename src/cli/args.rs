@@ -13,7 +13,7 @@ Usage: tidegate COMMAND [OPTIONS]
 
 Commands:
   serve                 serve what the engines and the route files say
-  check [FILE]          check a configuration and the files it includes
+  check [FILE]          check a configuration, the files it includes and its certificates
   routes                ask the running Tidegate what it serves and why, and what it does not
   problems              ask it what a person should mend
   certs                 ask it which certificates it serves, and when they expire

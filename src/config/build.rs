@@ -250,6 +250,7 @@ fn settings(alias: &str, fields: &Section, place: Place) -> Settings {
             set(&mut settings, key.name, value);
         }
     }
+    settings.trusted_place = fields.get("ssl_trusted_certificate").map(|said| said.place.clone());
     settings.tls.trusted = settings.tls.trusted.map(|path| tls::beside(&settings.place, path));
     let usual = if settings.scheme == Some(Scheme::Https) { 443 } else { 80 };
     settings.port.get_or_insert(usual);

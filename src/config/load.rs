@@ -67,6 +67,8 @@ pub struct Check {
     pub problems: Vec<Problem>,
     /// What is strange but not wrong.
     pub warnings: Vec<Problem>,
+    /// The configuration, as far as it is right.
+    pub config: Config,
 }
 
 /// Reads the configuration.
@@ -104,6 +106,7 @@ pub fn check(sources: &Sources) -> Check {
         engines: loaded.config.engines.len(),
         problems,
         warnings: loaded.warnings,
+        config: loaded.config,
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Settings {
     pub redirect_http: Option<bool>,
     /// `no_tls_verify`, `ssl_server_name`, `ssl_trusted_certificate`
     pub tls: UpstreamTls,
+    /// Where `ssl_trusted_certificate` was said; none if it was not.
+    pub trusted_place: Option<Place>,
     /// Where the alias was named.
     pub place: Place,
 }
@@ -93,6 +95,7 @@ impl Settings {
             tuning: Tuning::default(),
             redirect_http: None,
             tls: UpstreamTls::default(),
+            trusted_place: None,
             place,
         }
     }
