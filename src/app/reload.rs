@@ -8,6 +8,7 @@
 //!
 //! One thread does it, so that two reloads never meet.
 
+use super::admin::{self, Window};
 use super::certs;
 use super::engines::{self, Engines};
 use super::listeners::Listeners;
@@ -151,8 +152,7 @@ pub(super) struct Running {
     pub cores: Vec<CoreHandle>,
     pub mailbox: Mailbox,
     pub shared: Arc<Shared>,
-    /// Where the admin API listens.
-    pub admin_addr: Option<SocketAddr>,
+    pub admin: Arc<Window>,
     pub certs: Arc<CertStore>,
     pub ender: Sender<End>,
     pub observed: Arc<Observed>,
@@ -292,7 +292,7 @@ impl Worker {
     fn conclude(&mut self, read: Result<Loaded, Vec<Problem>>, asked: bool) -> Outcome {
         let was_wrong = !self.said.is_empty();
         let outcome = read.and_then(|loaded| {
-            if loaded.config == self.running.config {
+            if self.running.is(&loaded.config, asked) {
                 let file_routes = loaded.config.file_routes.len();
                 return Ok(Summary { file_routes, warnings: loaded.warnings, ..Summary::default() });
             }
@@ -325,17 +325,20 @@ impl Worker {
 
 impl Running {
     fn own_listeners(&self) -> Vec<SocketAddr> {
-        self.listeners.addrs().into_iter().chain(self.admin_addr).collect()
+        self.listeners.addrs().into_iter().chain(self.admin.addr()).collect()
     }
 
     /// What is not taken over.
-    fn needs_restart(&self, config: &Config) -> impl Iterator<Item = Problem> + use<> {
-        let admin = |config: &Config| config.admin.as_ref().map(|listen| listen.addr);
-        let admin = (admin(config) != admin(&self.config))
-            .then_some("a change of `admin.addr` needs a restart: the former address goes on");
-        let workers = (config.workers != self.workers)
-            .then_some("a change of `workers` needs a restart: as many threads as before go on");
-        admin.into_iter().chain(workers).map(|message| Problem::new(Place::Default, message))
+    fn needs_restart(&self, config: &Config) -> Option<Problem> {
+        let message = "a change of `workers` needs a restart: as many threads as before go on";
+        (config.workers != self.workers).then(|| Problem::new(config.workers_place.clone(), message))
+    }
+
+    /// Whether nothing would come of applying `config`.
+    fn is(&self, config: &Config, asked: bool) -> bool {
+        // Who asks may have freed the admin API's address.
+        let wanted = config.admin.as_ref().map(|listen| listen.addr);
+        *config == self.config && (!asked || wanted == self.admin.at())
     }
 
     /// Has other certificates serve from the next handshake on.
@@ -363,6 +366,8 @@ impl Running {
             })?;
         self.swap_certs(&config)?;
         warnings.extend(self.needs_restart(&config));
+        let (to_admin, problem) = admin::plan(&config, self.admin.at());
+        warnings.extend(problem);
         let stopped = self.engines.stop_others(&config.engines);
         if let Err(error) = self.observed.configure(&config) {
             let message = format!("the access log can't be started: {error}");
@@ -378,6 +383,7 @@ impl Running {
             redirect_http: config.redirect_http,
             standing: warnings.clone(),
             files,
+            admin: admin::way(&config, to_admin.addr(self.admin.addr())),
         };
         if !self.mailbox.configure(change, RELOAD_PATIENCE) {
             log::error!("control is too busy: the new routes come late");
@@ -391,13 +397,17 @@ impl Running {
         });
         let (new, gone) = listeners.into_parts();
         let mut own = self.own_listeners();
-        let listeners_opened = self.listeners.open(new, &self.cores);
+        let mut listeners_opened = self.listeners.open(new, &self.cores);
         own.extend(&listeners_opened);
+        own.extend(to_admin.addr(None));
         self.shared.set_own_listeners(own);
-        let listeners_closed = match gone.is_empty() {
+        let mut listeners_closed = match gone.is_empty() {
             true => Vec::new(),
             false => self.listeners.close(&gone, &self.cores),
         };
+        let (admin_opened, admin_closed) = self.admin.apply(to_admin);
+        listeners_opened.extend(admin_opened);
+        listeners_closed.extend(admin_closed);
         self.shared.set_own_listeners(self.own_listeners());
         let file_routes = config.file_routes.len();
         self.config = config;

@@ -12,7 +12,7 @@ mod status;
 mod world;
 
 pub use status::{EngineStatus, Exclusion, RouteStatus, Status, Whereto};
-pub use world::{Change, EngineSetup, World, WorldSetup};
+pub use world::{AdminWay, Change, EngineSetup, World, WorldSetup};
 
 use crate::docker::Report;
 use crate::error::Problem;

@@ -142,6 +142,7 @@ impl World {
             state: None,
         };
         match &candidate.origin {
+            Origin::Admin => status.origin = candidate.name.clone(),
             Origin::File => of_file(&mut status, files),
             Origin::Container { engine, name, id, .. } => {
                 status.container = Some(name.clone());

@@ -4,7 +4,7 @@
 use super::merge::{self, Candidate, Origin};
 use crate::docker::discovery::{self, Context, Discovery, Reach};
 use crate::docker::{Backlog, Container, EngineState, Mark, Report, RunState};
-use crate::error::Problem;
+use crate::error::{Place, Problem};
 use crate::route::{self, Table};
 use crate::snapshot::{Endpoint, EndpointKey, EndpointRegistry, Route, Run, Snapshot, Target, Unknown};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,6 +30,19 @@ pub struct WorldSetup {
     pub standing: Vec<Problem>,
     /// The files of the configuration, for `Status`.
     pub files: Vec<PathBuf>,
+    /// The way to the admin API.
+    pub admin: Option<AdminWay>,
+}
+
+/// The way to the admin API that `admin.host` opens.
+#[derive(Clone, Debug)]
+pub struct AdminWay {
+    /// In lower case, without a dot at its end.
+    pub host: String,
+    /// Where it was said.
+    pub place: Place,
+    /// Where the API listens; none if it could not have its address.
+    pub addr: Option<SocketAddr>,
 }
 
 /// One engine of the configuration.
@@ -57,6 +70,8 @@ pub struct Change {
     pub standing: Vec<Problem>,
     /// The files it was read from.
     pub files: Vec<PathBuf>,
+    /// The way to the admin API.
+    pub admin: Option<AdminWay>,
 }
 
 /// The state of the world, stepped by reports.
@@ -155,6 +170,7 @@ impl World {
             redirect_http,
             standing,
             files,
+            admin,
         } = change;
         let own_id = self.setup.own_id.clone();
         let mut known: HashMap<Arc<str>, EngineView> =
@@ -180,6 +196,7 @@ impl World {
             endpoints: Arc::clone(&self.setup.endpoints),
             standing,
             files,
+            admin,
         };
     }
 
@@ -214,7 +231,7 @@ impl World {
         let timeouts = self.setup.entrypoint.timeouts;
         let aliases = routes.keys().cloned().collect();
         self.winners = routes;
-        let routes = self.winners.iter().map(|(alias, (candidate, target))| {
+        let route = |(alias, (candidate, target)): (&Arc<str>, &(Candidate, Target))| {
             let tuning = &candidate.tuning;
             let route = Route {
                 alias: Arc::clone(alias),
@@ -222,13 +239,18 @@ impl World {
                 timeouts: timeouts.tuned(tuning),
                 max_conns: tuning.max_conns_per_host,
                 redirect_http: candidate.redirect_http,
+                admin: candidate.origin == Origin::Admin,
             };
-            (alias.to_string(), Arc::new(route))
-        });
+            (Arc::clone(alias), Arc::new(route))
+        };
+        let (admin, routes): (Vec<_>, Vec<_>) =
+            self.winners.iter().map(route).partition(|(_, route)| route.admin);
+        let routes = routes.into_iter().map(|(alias, route)| (alias.to_string(), route));
         let table = Table::build(&self.setup.match_domains, routes);
         Snapshot {
             generation: self.generation,
             table,
+            admin: admin.into_iter().next(),
             aliases,
             problems: self.problems.len(),
             unknown: self.unknown(),
@@ -261,8 +283,10 @@ impl World {
             let known = self.lives.get(&(Arc::from(host), port));
             known.copied().unwrap_or(self.generation)
         };
+        let admin = self.setup.admin.iter();
+        let admin = admin.map(|way| Candidate::of_admin(&way.host, &way.place, way.addr, life));
         let files = self.setup.file_routes.iter().map(|settings| Candidate::of_file(settings, life));
-        let mut candidates: Vec<Candidate> = files.collect();
+        let mut candidates: Vec<Candidate> = admin.chain(files).collect();
         let mut problems = self.setup.standing.clone();
         problems.extend(self.certificates.iter().cloned());
         for (index, engine) in self.engines.iter().enumerate() {
@@ -279,7 +303,7 @@ impl World {
 
     fn target(&self, candidate: &Candidate, now: Instant) -> Resolved {
         let engine = match &candidate.origin {
-            Origin::File => None,
+            Origin::Admin | Origin::File => None,
             Origin::Container { engine, .. } => Some(&self.engines[*engine]),
         };
         let refuse =

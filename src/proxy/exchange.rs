@@ -4,6 +4,7 @@ use super::answer::{self, Own};
 use super::connection::Client;
 use super::core::RequestId;
 use super::download::{self, End};
+use super::local;
 use super::reach::{self, Reached, Unreached};
 use super::record::Asked;
 use super::redirect;
@@ -66,7 +67,8 @@ fn serve(client: &Client, bytes: &[u8], request: &Request<'_>, id: &RequestId) -
     let arrived = runtime::now();
     let mut retried = false;
     loop {
-        let reached = match reach::reach(&client.core, &client.record, request.host, arrived) {
+        let is_local = || local::is_local(client, request);
+        let reached = match reach::reach(&client.core, &client.record, request.host, arrived, &is_local) {
             Ok(reached) => reached,
             Err(Unreached::Answer(own)) => return own_answer(client, request, rest, &own, id),
             Err(Unreached::Stopped) => return (After::Close, Vec::new()),
@@ -104,7 +106,15 @@ enum Outcome {
 }
 
 fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached, id: &RequestId) -> Outcome {
-    let Reached { stream, key, reused, in_flight, timeouts, occupied } = reached;
+    let Reached { stream, key, reused, in_flight, timeouts, occupied, admin } = reached;
+    let mut as_localhost = admin.then(|| request.clone());
+    let request = match &mut as_localhost {
+        Some(own) => {
+            own.host = b"localhost";
+            own
+        }
+        None => request,
+    };
     let upstream = Rc::new(stream);
     let repeatable = reused && request.method.is_idempotent() && request.body == Body::None;
     let sent = match send(client, request, rest, &upstream, &timeouts, id) {
@@ -128,7 +138,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     };
     sent.abandon();
     drop(in_flight);
-    let kept = occupied.is_none();
+    let kept = occupied.is_none() && !admin;
     let (uploaded, next) = sent.finish();
     // Err: the upload's coroutine still drains the client.
     if let Ok(stream) = Rc::try_unwrap(upstream) {

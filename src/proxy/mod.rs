@@ -13,6 +13,7 @@ mod connection;
 mod core;
 mod download;
 mod exchange;
+mod local;
 mod opening;
 mod reach;
 mod record;

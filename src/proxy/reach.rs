@@ -31,6 +31,8 @@ pub(super) struct Reached {
     pub timeouts: Timeouts,
     /// Its place among the connections that the route allows; such a connection is not kept.
     pub occupied: Option<Occupied>,
+    /// It is the admin API: asked as `localhost`, and its connection is not kept.
+    pub admin: bool,
 }
 
 /// Why no connection could be had.
@@ -54,16 +56,18 @@ enum Next {
     Fail(Unreached),
 }
 
-/// Finds the endpoint of `host` and a connection to it. `arrived` is when the request was complete.
+/// Finds the endpoint of `host` and a connection to it. `arrived` is when the request was complete; `is_local`
+/// says whether the client is on this machine, and is asked only for the admin API.
 pub(super) fn reach(
     core: &Rc<Core>,
     record: &Record,
     host: &[u8],
     arrived: Instant,
+    is_local: &dyn Fn() -> bool,
 ) -> Result<Reached, Unreached> {
     let deadline = arrived + core.snapshot().recreate_wait;
     loop {
-        let (service, until, why) = match attempt(core, record, host, deadline) {
+        let (service, until, why) = match attempt(core, record, host, deadline, is_local) {
             Next::Use(reached) => return Ok(reached),
             Next::Fail(unreached) => return Err(unreached),
             Next::Again => continue,
@@ -94,10 +98,19 @@ fn failed(kind: UpstreamError, status: u16, reason: String) -> Next {
     Next::Fail(Unreached::Answer(Own::failed(kind, status, reason)))
 }
 
-fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], deadline: Instant) -> Next {
+fn attempt(
+    core: &Rc<Core>,
+    record: &Record,
+    host: &[u8],
+    deadline: Instant,
+    is_local: &dyn Fn() -> bool,
+) -> Next {
     let snapshot = core.snapshot();
-    let Some(route) = snapshot.table.find(host) else { return unknown(&snapshot, host, deadline) };
+    let Some(route) = snapshot.route(host) else { return unknown(&snapshot, host, deadline) };
     record.route(core, &route.alias);
+    if route.admin && !is_local() {
+        return fail(403, "this host is for clients on the machine itself".into());
+    }
     let endpoint = match &route.target {
         Target::Endpoint(endpoint) => endpoint,
         Target::Wait(why) => {
@@ -127,7 +140,7 @@ fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], deadline: Instant) -> 
         Some(occupied) => occupied,
         None => None,
     };
-    let claim = Claim { in_flight, timeouts: route.timeouts, occupied };
+    let claim = Claim { in_flight, timeouts: route.timeouts, occupied, admin: route.admin };
     if let Some(stream) = core.upstreams.checkout(&key, runtime::now()) {
         return Next::Use(claim.reached(stream, key, true));
     }
@@ -139,12 +152,13 @@ struct Claim {
     in_flight: InFlight,
     timeouts: Timeouts,
     occupied: Option<Occupied>,
+    admin: bool,
 }
 
 impl Claim {
     fn reached(self, stream: Stream, key: PoolKey, reused: bool) -> Reached {
-        let Claim { in_flight, timeouts, occupied } = self;
-        Reached { stream, key, reused, in_flight, timeouts, occupied }
+        let Claim { in_flight, timeouts, occupied, admin } = self;
+        Reached { stream, key, reused, in_flight, timeouts, occupied, admin }
     }
 }
 
@@ -209,7 +223,7 @@ fn arrived(
     if !still_current(core, host, snapshot, endpoint) {
         return Next::Again;
     }
-    if is_own_listener(core, &reached.stream) {
+    if !route.admin && is_own_listener(core, &reached.stream) {
         return fail(
             508,
             format!("{} leads back to Tidegate's own listener {}", route.alias, reached.key.addr),
@@ -247,7 +261,7 @@ fn still_current(core: &Rc<Core>, host: &[u8], then: &Snapshot, endpoint: &Endpo
     if now.generation == then.generation {
         return true;
     }
-    match now.table.find(host).map(|route| &route.target) {
+    match now.route(host).map(|route| &route.target) {
         Some(Target::Endpoint(current)) => {
             current.entry.serial() == endpoint.entry.serial()
                 && current.port == endpoint.port

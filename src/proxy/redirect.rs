@@ -12,7 +12,7 @@ use crate::runtime;
 pub(super) fn to_https(client: &Client, request: &Request<'_>) -> Option<Vec<u8>> {
     let port = client.core.shared.https_port.filter(|_| !client.stream.is_tls())?;
     let snapshot = client.core.snapshot();
-    let route = snapshot.table.find(request.host)?;
+    let route = snapshot.route(request.host)?;
     if !route.redirect_http.unwrap_or(snapshot.redirect_http) {
         return None;
     }
