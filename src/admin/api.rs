@@ -189,6 +189,10 @@ fn engine(engine: &EngineStatus) -> Value {
         "reason": engine.reason,
         "listed": engine.listed,
         "containers": engine.containers,
+        "version": engine.identity.as_ref().map(|identity| &identity.version),
+        "api_version": engine.identity.as_ref().map(|identity| identity.api.to_string()),
+        "system": engine.identity.as_ref().map(|identity| &identity.system),
+        "architecture": engine.identity.as_ref().map(|identity| &identity.architecture),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::access_log::{AccessLog, Format, Setup};
 use crate::config::{self, Config};
-use crate::docker::{EngineState, Report};
+use crate::docker::{EngineState, Identity, Report};
 use crate::limits::LOG_FLUSH;
 use crate::metrics::{self, EngineRow, Metrics, Process};
 use crate::net::tls::{CertStore, Listed};
@@ -84,6 +84,7 @@ impl Observed {
                         name: engine.name.as_str().into(),
                         state: word(&EngineState::Connecting),
                         events: 0,
+                        info: None,
                     },
                 });
             }
@@ -102,6 +103,10 @@ impl Observed {
             let Some(row) = engines.iter_mut().find(|row| row.name == *report.engine()) else { return };
             match &report {
                 Report::State { state, .. } => row.state = word(state),
+                Report::Identity { identity, .. } => {
+                    let Identity { version, api, system, .. } = identity;
+                    row.info = Some([version.clone(), api.to_string(), system.clone()]);
+                }
                 Report::Exit { .. } => {}
                 _ => row.events += 1,
             }

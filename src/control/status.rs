@@ -2,8 +2,8 @@
 
 use super::merge::{Candidate, Origin};
 use super::world::{EngineView, World, in_words};
-use crate::docker::EngineState;
 use crate::docker::discovery::Why;
+use crate::docker::{EngineState, Identity};
 use crate::error::Problem;
 use crate::route::{self, Scheme};
 use crate::snapshot::Target;
@@ -90,6 +90,8 @@ pub struct EngineStatus {
     pub listed: bool,
     /// It is not known yet whether it can be reached, or it can and its list is on its way.
     pub awaited: bool,
+    /// What it is, once it has said so.
+    pub identity: Option<Identity>,
     /// Containers, running or not.
     pub containers: usize,
 }
@@ -213,6 +215,7 @@ fn engine(view: &EngineView, url: &str) -> EngineStatus {
         reason: view.reason.clone(),
         listed: view.listed && verified,
         awaited: !view.heard || !verified,
+        identity: view.identity.clone(),
         containers: view.containers.len(),
     }
 }

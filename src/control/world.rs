@@ -3,7 +3,7 @@
 
 use super::merge::{self, Candidate, Origin};
 use crate::docker::discovery::{self, Context, Discovery, Reach};
-use crate::docker::{Backlog, Container, EngineState, Mark, Report, RunState};
+use crate::docker::{Backlog, Container, EngineState, Identity, Mark, Report, RunState};
 use crate::error::{Place, Problem};
 use crate::route::{self, Table};
 use crate::snapshot::{Endpoint, EndpointKey, EndpointRegistry, Route, Run, Snapshot, Target, Unknown};
@@ -98,6 +98,8 @@ pub(super) struct EngineView {
     backlog: Arc<Backlog>,
     pub(super) state: EngineState,
     pub(super) reason: String,
+    /// What it is, once it has said so.
+    pub(super) identity: Option<Identity>,
     /// Its supervisor has reported at all.
     pub(super) heard: bool,
     /// A list was reconciled at least once.
@@ -138,6 +140,11 @@ impl World {
         let Some(engine) = self.engines.iter_mut().find(|engine| engine.name == name) else { return false };
         match report {
             Report::State { state, reason, .. } => engine.enter(state, reason),
+            // No route depends on it.
+            Report::Identity { identity, .. } => {
+                engine.identity = Some(identity);
+                false
+            }
             Report::Synced { containers, .. } => engine.sync(containers, own_id.as_deref()),
             Report::Changed { container, .. } => engine.change(*container, own_id.as_deref()),
             Report::Died { id, at, mark, .. } => match engine.died(&id, at, own_id.as_deref()) {
@@ -445,6 +452,7 @@ impl EngineView {
             backlog: Arc::clone(&setup.backlog),
             state: EngineState::Connecting,
             reason: "not reached yet".into(),
+            identity: None,
             heard: false,
             listed: false,
             containers: BTreeMap::new(),

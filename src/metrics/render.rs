@@ -40,6 +40,8 @@ pub struct EngineRow {
     pub state: &'static str,
     /// Changes of containers that it reported.
     pub events: u64,
+    /// What it is, once it has said so: its version, the version of the API, its system.
+    pub info: Option<[String; 3]>,
 }
 
 /// The whole text: every metric with its HELP and TYPE lines.
@@ -219,6 +221,14 @@ fn control(text: &mut Text, process: &Process) {
             let labels = [("engine", &*engine.name), ("state", *state)];
             text.sample(name, &labels, u8::from(engine.state == *state));
         }
+    }
+    let name = "tidegate_engine_info";
+    text.head(name, gauge, "What an engine is, as it said last.");
+    for engine in &process.engines {
+        let Some([version, api, system]) = &engine.info else { continue };
+        let labels =
+            [("engine", &*engine.name), ("version", version), ("api_version", api), ("system", system)];
+        text.sample(name, &labels, 1);
     }
     let name = "tidegate_engine_events_total";
     text.head(name, counter, "Lists and changes of containers that an engine reported.");
