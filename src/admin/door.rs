@@ -54,9 +54,12 @@ struct Asked {
 /// A number that a door has in this process.
 pub(super) type DoorId = u64;
 
+/// What ends a door, and who waits for its end: nothing is sent, but the sender is dropped.
+type Ender = (Abort, Option<Sender<Infallible>>);
+
 thread_local! {
-    /// What ends the doors of this core, and who waits for that.
-    static DOORS: RefCell<HashMap<DoorId, (Abort, Option<Sender<Infallible>>)>> = RefCell::default();
+    /// The doors of this core.
+    static DOORS: RefCell<HashMap<DoorId, Ender>> = RefCell::default();
 }
 
 /// A number for one more door.

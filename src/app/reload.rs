@@ -303,7 +303,9 @@ impl Worker {
             Ok(summary) => {
                 self.said.clear();
                 if summary.changed || asked || was_wrong {
-                    summary.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+                    // Control says what is new among the problems that stand.
+                    let unsaid = summary.warnings.iter().filter(|_| !summary.changed);
+                    unsaid.for_each(|warning| log::warn!("{warning}"));
                     log::info!("reloaded ({cause}): {summary}");
                 }
             }
@@ -392,6 +394,7 @@ impl Running {
         let started = self.engines.start_missing(&config.engines, mailbox, ender, observed);
         let engines_started = started.unwrap_or_else(|error| {
             let message = format!("an engine's threads can't be started: {error}");
+            log::error!("{message}");
             warnings.push(Problem::new(Place::Default, message));
             Vec::new()
         });
