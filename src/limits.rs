@@ -124,6 +124,10 @@ pub const TLS_READ_BYTES: usize = 20 * 1024;
 pub const CERTS: usize = 256;
 /// Bytes of a certificate's or key's file; a chain has some 10 KB, all roots of a system 250 KB.
 pub const CERT_FILE_BYTES: u64 = 2 * 1024 * 1024;
+/// Parts of a certificate's subject or issuer that are shown; they have two or three.
+pub const CERT_NAME_PARTS: usize = 8;
+/// A certificate that ends within this time is a problem. Those of ACME are renewed a month before their end.
+pub const CERT_EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// DNS names of one certificate that are looked at; authorities allow 100.
 pub const CERT_NAMES: usize = 1_000;
 /// Configurations of TLS to upstreams: one per set of authorities and way to ask for a name.
@@ -373,6 +377,8 @@ pub const ADMIN_CONNECTIONS: usize = 32;
 pub const ADMIN_BODY_BYTES: usize = 64 * 1024;
 /// Bytes of an answer of the admin API: 10,000 routes take some 5 MB.
 pub const ADMIN_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// Trust files of upstreams that `/api/certs` reads: a home lab has one or two authorities.
+pub const ADMIN_TRUST_FILES: usize = 64;
 /// Time for a whole request to the admin API, answer included: a reload reads some files.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that the admin API waits for the control thread to say what is served: it never blocks.

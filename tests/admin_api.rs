@@ -69,6 +69,24 @@ fn an_engine_that_cannot_be_reached_is_not_waited_for() {
 }
 
 #[test]
+fn engines_say_what_they_are() {
+    let dir = Dir::new();
+    let engine = engine(&dir);
+    let proxy = Proxy::start(with_admin(config_with_engine(&dir.socket())));
+    let admin = proxy.admin.unwrap();
+    let local = || page(admin, "/api/engines")["engines"][0].clone();
+    wait_until("it has said", || !local()["version"].is_null());
+    assert_eq!((&local()["version"], &local()["api_version"]), (&json!("20.10.24"), &json!("1.41")));
+    assert_eq!(local()["system"], "Tidegate's fake engine");
+    assert!(local()["architecture"].as_str().is_some_and(|word| !word.is_empty()), "{}", local());
+    let metric = "tidegate_engine_info{engine=\"local\",version=\"20.10.24\",api_version=\"1.41\",\
+                  system=\"Tidegate's fake engine\"} 1\n";
+    let text = ask(admin, "GET", "/metrics").text();
+    assert!(text.contains(metric), "{text}");
+    drop(engine);
+}
+
+#[test]
 fn routes_say_what_is_served_and_why() {
     let dir = Dir::new();
     let engine = engine(&dir);

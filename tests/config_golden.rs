@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tidegate::config::{Config, FileChoice, Loaded, Sources, load};
+use tidegate::config::{Config, FileChoice, ListenAddr, Loaded, Sources, load};
 use tidegate::error::{Place, Problem};
 use tidegate::route::{Settings, UpstreamTls};
 
@@ -86,12 +86,14 @@ fn dump(loaded: &Loaded) -> String {
         tls,
         redirect_http,
         workers,
+        workers_place,
         match_domains,
         entrypoint,
         timeout_shutdown,
         recreate_wait,
         engines,
         admin,
+        admin_host,
         file_routes,
     } = &loaded.config;
     let mut text = String::from("ok\n");
@@ -110,7 +112,7 @@ fn dump(loaded: &Loaded) -> String {
     }
     for pair in &tls.certs {
         let (cert, key) = (pair.cert_path.display(), pair.key_path.display());
-        writeln!(text, "certificate {cert} {key} from {}", pair.place).unwrap();
+        writeln!(text, "certificate {cert} from {} key {key} from {}", pair.place, pair.key_place).unwrap();
     }
     if let Some((name, place)) = &tls.default {
         writeln!(text, "default certificate {name} from {place}").unwrap();
@@ -118,7 +120,10 @@ fn dump(loaded: &Loaded) -> String {
     if *redirect_http {
         text.push_str("redirect_http\n");
     }
-    writeln!(text, "workers {workers:?}").unwrap();
+    match workers {
+        Some(workers) => writeln!(text, "workers {workers} from {workers_place}").unwrap(),
+        None => writeln!(text, "workers None").unwrap(),
+    }
     writeln!(text, "match_domains {match_domains:?}").unwrap();
     writeln!(text, "timeout_shutdown {timeout_shutdown:?}").unwrap();
     writeln!(text, "recreate_wait {recreate_wait:?}").unwrap();
@@ -130,10 +135,7 @@ fn dump(loaded: &Loaded) -> String {
         let (stale, place) = (engine.on_stale_socket, &engine.place);
         writeln!(text, "engine {}{only} {} {stale:?} from {place}", engine.name, engine.url).unwrap();
     }
-    match admin {
-        Some(listen) => writeln!(text, "admin {} from {}", listen.addr, listen.place).unwrap(),
-        None => writeln!(text, "admin off").unwrap(),
-    }
+    dump_admin(&mut text, admin.as_ref(), admin_host.as_ref());
     file_routes.iter().for_each(|route| dump_route(&mut text, route));
     for file in &loaded.files {
         writeln!(text, "file {}", file.display()).unwrap();
@@ -142,6 +144,16 @@ fn dump(loaded: &Loaded) -> String {
         writeln!(text, "warning {warning}").unwrap();
     }
     text
+}
+
+fn dump_admin(text: &mut String, admin: Option<&ListenAddr>, host: Option<&(String, Place)>) {
+    match admin {
+        Some(listen) => writeln!(text, "admin {} from {}", listen.addr, listen.place).unwrap(),
+        None => writeln!(text, "admin off").unwrap(),
+    }
+    if let Some((host, place)) = host {
+        writeln!(text, "admin by {host} from {place}").unwrap();
+    }
 }
 
 fn dump_route(text: &mut String, route: &Settings) {

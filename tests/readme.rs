@@ -27,6 +27,14 @@ fn its_configuration_is_right_and_has_five_lines() {
     let dir: PathBuf = [env!("CARGO_TARGET_TMPDIR"), "readme"].iter().collect();
     std::fs::create_dir_all(&dir).expect("a directory");
     std::fs::write(dir.join("routes.yml"), routes).expect("the routes");
+    // `check` opens what is named.
+    std::fs::create_dir_all(dir.join("certs")).expect("a directory");
+    for name in ["home", "nas"] {
+        let made = rcgen::generate_simple_self_signed([format!("{name}.example.com")]).expect("a pair");
+        let file = |ending: &str| dir.join("certs").join(format!("{name}.{ending}"));
+        std::fs::write(file("crt"), made.cert.pem()).expect("the certificate");
+        std::fs::write(file("key"), made.signing_key.serialize_pem()).expect("the key");
+    }
     for part in [&[config], more].concat() {
         std::fs::write(dir.join("config.yml"), part).expect("the configuration");
         let out = tidegate(&["check", &dir.join("config.yml").to_string_lossy()]);
@@ -46,6 +54,7 @@ fn its_commands_are_those_of_the_program() {
         "check",
         "routes",
         "problems",
+        "certs",
         "healthcheck",
         "reload",
         "demo",

@@ -394,6 +394,7 @@ fn a_change_of_workers_needs_a_restart_and_says_so() {
     fs::write(dir.0.join("c.yml"), main_file(ANY, "").replace("workers: 2", "workers: 3")).unwrap();
     served.reload();
     served.wait_log("needs a restart");
+    assert_eq!(served.count("needs a restart"), 1, "a problem is logged once:\n{}", served.log());
 }
 
 #[test]

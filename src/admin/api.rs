@@ -1,7 +1,9 @@
 //! What each page of the admin API answers.
 
+use super::certs;
 use crate::control::{EngineStatus, Exclusion, RouteStatus, Status, Whereto};
 use crate::error::{Place, Problem};
+use crate::net::tls::Served;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Hooks {
     /// What is served now and why; none if control does not answer in time.
     pub status: Box<dyn Fn() -> Option<Status> + Send + Sync>,
+    /// The certificates of HTTPS.
+    pub certs: Box<dyn Fn() -> Served + Send + Sync>,
     /// The text of `/metrics` (Prometheus text format 0.0.4).
     pub metrics: MetricsText,
     /// Reads the configuration again; none if this program can't.
@@ -32,9 +36,8 @@ pub enum Reloaded {
 /// The methods that a path takes, as `Allow` says them; none if there is no such page.
 pub(super) fn allowed(path: &str) -> Option<&'static str> {
     match path {
-        "/healthz" | "/readyz" | "/metrics" | "/api/routes" | "/api/problems" | "/api/engines" => {
-            Some("GET, HEAD")
-        }
+        "/healthz" | "/readyz" | "/metrics" | "/api/routes" | "/api/problems" | "/api/engines"
+        | "/api/certs" => Some("GET, HEAD"),
         "/api/reload" => Some("POST"),
         _ => None,
     }
@@ -99,6 +102,7 @@ impl Api {
             ("GET", "/api/engines") => self.with_status(
                 |status| json!({ "engines": status.engines.iter().map(engine).collect::<Vec<_>>() }),
             ),
+            ("GET", "/api/certs") => self.with_status(|status| certs::page(&(self.hooks.certs)(), status)),
             ("POST", "/api/reload") => self.reload(),
             _ => Answer::text(404, "no such page of the admin API\n"),
         }
@@ -186,10 +190,14 @@ fn engine(engine: &EngineStatus) -> Value {
         "reason": engine.reason,
         "listed": engine.listed,
         "containers": engine.containers,
+        "version": engine.identity.as_ref().map(|identity| &identity.version),
+        "api_version": engine.identity.as_ref().map(|identity| identity.api.to_string()),
+        "system": engine.identity.as_ref().map(|identity| &identity.system),
+        "architecture": engine.identity.as_ref().map(|identity| &identity.architecture),
     })
 }
 
-fn problem(problem: &Problem) -> Value {
+pub(super) fn problem(problem: &Problem) -> Value {
     let mut value = json!({
         "place": problem.place.to_string(),
         "message": problem.message,

@@ -6,14 +6,18 @@ use super::server::KEY_FIELD;
 use crate::http::{self, Body, HostParts, Method, Request, ResponseBody};
 use crate::limits::{
     ADMIN_ANSWER_BYTES, ADMIN_BODY_BYTES, ADMIN_CONNECTIONS, ADMIN_TIMEOUT, CONNECT_TIMEOUT, HEADER_TIMEOUT,
-    REQUEST_HEAD_BYTES,
+    LISTENER_LINGER, REQUEST_HEAD_BYTES,
 };
-use crate::net::BoundListener;
-use crate::runtime::{self, TcpStream};
-use std::cell::Cell;
+use crate::net::{BoundListener, Listener};
+use crate::runtime::{self, Abort, TcpStream};
+use crossbeam_channel::Sender;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Where may_minihttp is, and the key it wants.
@@ -47,41 +51,99 @@ struct Asked {
     expects: bool,
 }
 
-/// Accepts on this core until it stops.
-pub(super) fn open(listener: BoundListener, door: Door) {
+/// A number that a door has in this process.
+pub(super) type DoorId = u64;
+
+/// What ends a door, and who waits for its end: nothing is sent, but the sender is dropped.
+type Ender = (Abort, Option<Sender<Infallible>>);
+
+thread_local! {
+    /// The doors of this core.
+    static DOORS: RefCell<HashMap<DoorId, Ender>> = RefCell::default();
+}
+
+/// A number for one more door.
+pub(super) fn next_id() -> DoorId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Accepts on this core until it stops, or the door is closed.
+pub(super) fn open(id: DoorId, listener: BoundListener, door: Door) {
     let door = Rc::new(door);
-    let spawned = runtime::spawn(move || accept_loop(&door, listener));
+    let abort = Abort::new();
+    DOORS.with_borrow_mut(|doors| doors.insert(id, (abort.clone(), None)));
+    let spawned = runtime::spawn(move || {
+        accept_loop(&door, listener, &abort);
+        DOORS.with_borrow_mut(|doors| doors.remove(&id));
+    });
     if let Err(error) = spawned {
         log::error!("the admin API can't accept: {error}");
+        DOORS.with_borrow_mut(|doors| doors.remove(&id));
     }
 }
 
-fn accept_loop(door: &Rc<Door>, bound: BoundListener) {
+/// Accepts no more at this door; what was accepted is answered. `told` is dropped when the listener is closed.
+pub(super) fn close(id: DoorId, told: Sender<Infallible>) {
+    let abort = DOORS.with_borrow_mut(|doors| {
+        let (abort, waits) = doors.get_mut(&id)?;
+        *waits = Some(told);
+        Some(abort.clone())
+    });
+    if let Some(abort) = abort {
+        abort.fire();
+    }
+}
+
+fn accept_loop(door: &Rc<Door>, bound: BoundListener, abort: &Abort) {
     let listener = match bound.listen() {
         Ok(listener) => listener,
         Err(error) => return log::error!("the admin API's listener can't be watched: {error}"),
     };
     let open = Rc::new(Cell::new(0));
+    let ended = accept_until(door, &listener, &open, None, Some(abort));
+    if runtime::is_aborted(&ended) {
+        // Without the filter a handshake that ends between the last look and the close is lost.
+        if listener.refuse_new().is_ok() {
+            accept_until(door, &listener, &open, Some(runtime::now() + LISTENER_LINGER), None);
+        }
+        while let Ok(Some((stream, _))) = listener.try_accept() {
+            enter(door, stream, &open);
+        }
+    } else if !runtime::is_stopped(&ended) {
+        log::error!("the admin API accepts no more: {ended}");
+    }
+}
+
+/// Accepts until it can't; says why.
+fn accept_until(
+    door: &Rc<Door>,
+    listener: &Listener,
+    open: &Rc<Cell<usize>>,
+    deadline: Option<Instant>,
+    abort: Option<&Abort>,
+) -> io::Error {
     loop {
-        let (stream, _) = match listener.accept(None) {
-            Ok(accepted) => accepted,
-            Err(error) if runtime::is_stopped(&error) => return,
-            Err(error) => return log::error!("the admin API accepts no more: {error}"),
-        };
-        if open.get() >= ADMIN_CONNECTIONS {
-            let _ = stream.try_write(&head(&Reply::text(503, ""), 0));
-            stream.linger_close();
-            continue;
+        match listener.accept_until(deadline, abort) {
+            Ok((stream, _)) => enter(door, stream, open),
+            Err(error) => return error,
         }
-        let place = Place::taken(&open);
-        let door = Rc::clone(door);
-        let spawned = runtime::spawn(move || {
-            serve(&door, stream);
-            drop(place);
-        });
-        if let Err(error) = spawned {
-            log::warn!("no stack for a connection to the admin API: {error}");
-        }
+    }
+}
+
+fn enter(door: &Rc<Door>, stream: TcpStream, open: &Rc<Cell<usize>>) {
+    if open.get() >= ADMIN_CONNECTIONS {
+        let _ = stream.try_write(&head(&Reply::text(503, ""), 0));
+        return stream.linger_close();
+    }
+    let place = Place::taken(open);
+    let door = Rc::clone(door);
+    let spawned = runtime::spawn(move || {
+        serve(&door, stream);
+        drop(place);
+    });
+    if let Err(error) = spawned {
+        log::warn!("no stack for a connection to the admin API: {error}");
     }
 }
 

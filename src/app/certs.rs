@@ -1,30 +1,35 @@
-//! The certificates' files: loaded at the start, watched, and swapped when a pair that fits is there.
+//! The certificates' files: loaded at the start, watched, and swapped when a pair that fits is there. What is
+//! strange about them goes to control as problems.
 
 use super::StartError;
 use crate::config::{Config, TlsConfig};
+use crate::control::Mailbox;
 use crate::error::{Place, Problem};
-use crate::limits::{CERT_WATCH_EVERY, CERT_WATCH_NONE};
-use crate::net::tls::{CertStore, Certs};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crate::limits::{ADMIN_PATIENCE, CERT_WATCH_EVERY, CERT_WATCH_NONE};
+use crate::net::tls::{self, CertStore, Certs, Refusal};
+use crate::util::wall_clock;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// The store, watched until this is dropped.
 pub(super) struct Watched {
     store: Arc<CertStore>,
+    /// The files as of the loading.
+    before: Vec<Stamp>,
     /// Its end is the watcher's.
-    _alive: Sender<()>,
+    _alive: Option<Sender<()>>,
 }
 
 impl Watched {
-    /// Loads the certificates and watches their files. Without any the store is empty: it refuses everybody
-    /// until others are put into it.
+    /// Loads the certificates. Without any the store is empty: it refuses everybody until others are put into
+    /// it.
     ///
     /// # Errors
-    /// The first problem (all are logged), or the system refuses a thread.
-    pub fn start(config: &Config) -> Result<Watched, StartError> {
+    /// The first problem (all are logged).
+    pub fn load(config: &Config) -> Result<Watched, StartError> {
         let before = stamps(&config.tls);
         let store = match load(&config.tls) {
             Ok(certs) => CertStore::new(certs),
@@ -37,11 +42,24 @@ impl Watched {
                 return Err(StartError::Problem(first.unwrap_or_else(unknown)));
             }
         };
-        let (alive, ended) = bounded(0);
-        let watched = Arc::clone(&store);
+        Ok(Watched { store, before, _alive: None })
+    }
+
+    /// Watches the files from now on; problems go to `mailbox`.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn watch(&mut self, mailbox: Mailbox) -> io::Result<()> {
+        let ((alive, ended), (bell, rung)) = (bounded(0), bounded(1));
+        let (store, before) = (Arc::clone(&self.store), std::mem::take(&mut self.before));
+        self.store.on_change(move || {
+            // Full: it rings already.
+            let _ = bell.try_send(());
+        });
         let watcher = std::thread::Builder::new().name("certs".into());
-        watcher.spawn(move || watch(&watched, &ended, before))?;
-        Ok(Watched { store, _alive: alive })
+        watcher.spawn(move || watch(&store, &mailbox, &ended, &rung, before))?;
+        self._alive = Some(alive);
+        Ok(())
     }
 
     pub fn store(&self) -> Arc<CertStore> {
@@ -50,55 +68,82 @@ impl Watched {
 }
 
 /// A file that changed makes all pairs be read anew. Certificate and key change one after the other: a set
-/// that doesn't fit is tried again at each look until it does, and told once.
-fn watch(store: &CertStore, ended: &Receiver<()>, mut seen: Vec<Stamp>) {
-    let mut told: Option<Vec<Problem>> = None;
+/// that doesn't fit is tried again at each look until it does. `rung`: somebody has put others into the store.
+fn watch(
+    store: &CertStore,
+    mailbox: &Mailbox,
+    ended: &Receiver<()>,
+    rung: &Receiver<()>,
+    mut seen: Vec<Stamp>,
+) {
+    let mut refused: Vec<Refusal> = Vec::new();
+    let mut told = Vec::new();
     let mut current = store.current();
     loop {
+        let problems = store.served().problems(wall_clock::now().unix());
+        if problems != told && mailbox.certificates(problems.clone(), ADMIN_PATIENCE) {
+            told = problems;
+        }
         let every = if current.source().certs.is_empty() { CERT_WATCH_NONE } else { CERT_WATCH_EVERY };
-        if ended.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
-            return;
+        select! {
+            recv(ended) -> _ => return,
+            recv(rung) -> _ => {}
+            default(every) => {}
         }
         let serving = store.current();
         let now = stamps(serving.source());
         if !Arc::ptr_eq(&serving, &current) {
             // Somebody else has put others in; their files may have changed since they were read.
-            (current, seen, told) = (serving, Vec::new(), None);
+            (current, seen, refused) = (serving, Vec::new(), Vec::new());
             continue;
         }
-        if now == seen && told.is_none() {
+        if now == seen && refused.is_empty() {
             continue;
         }
         seen = now;
-        match load(current.source()) {
-            Ok(certs) => {
-                let is_new = !certs.serve_as(&current);
-                if is_new && store.renew(&current, certs) {
+        match Certs::try_load(current.source(), wall_clock::now().unix()) {
+            Ok(loaded) => {
+                if loaded.certs.serve_as(&current) {
+                    store.refuse(&current, Vec::new());
+                } else if store.renew(&current, loaded.certs) {
                     log::info!("the certificates' files have changed: new connections get the new ones");
                 }
-                (current, told) = (store.current(), None);
+                (current, refused) = (store.current(), Vec::new());
             }
-            Err(problems) if told.as_ref() != Some(&problems) => {
-                for problem in &problems {
-                    log::error!("{problem}; the former certificates go on serving");
+            Err(why) => {
+                if refused != why {
+                    store.refuse(&current, why.clone());
                 }
-                told = Some(problems);
+                refused = why;
             }
-            Err(_) => {}
         }
     }
 }
 
-/// Loads the certificates; what is strange about them is logged.
+/// Loads the certificates. What is strange about them is told once they serve.
 pub(super) fn load(tls: &TlsConfig) -> Result<Certs, Vec<Problem>> {
-    #[allow(clippy::disallowed_methods)] // certificates expire by the calendar
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seconds = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    let loaded = Certs::load(tls, seconds)?;
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
+    Certs::load(tls, wall_clock::now().unix()).map(|loaded| loaded.certs)
+}
+
+/// Opens the files that `config` names, as `serve` will: problems, and what is strange but not wrong. With
+/// `in_part` some of the configuration is missing because it was wrong.
+pub fn check_files(config: &Config, in_part: bool) -> (Vec<Problem>, Vec<Problem>) {
+    let mut tls = config.tls.clone();
+    if in_part {
+        // The certificate with this name may be what was wrong.
+        tls.default = None;
     }
-    Ok(loaded.certs)
+    let (mut problems, warnings) = match Certs::load(&tls, wall_clock::now().unix()) {
+        Ok(loaded) => (Vec::new(), loaded.warnings),
+        Err(problems) => (problems, Vec::new()),
+    };
+    for route in &config.file_routes {
+        let (Some(path), Some(place)) = (&route.tls.trusted, &route.trusted_place) else { continue };
+        if let Err(message) = tls::trusted(path) {
+            problems.push(Problem::new(place.clone(), message));
+        }
+    }
+    (problems, warnings)
 }
 
 /// What changes when a file does: device, inode, size, time.

@@ -20,11 +20,11 @@ mod reload;
 mod signals;
 mod watch;
 
+pub use certs::check_files;
 pub use observe::Observed;
 pub use reload::{Origin, Reloader, Summary};
 pub use signals::End;
 
-use crate::admin::Admin;
 use crate::config::{Config, Loaded};
 use crate::control::{Control, EngineSetup, World, WorldSetup};
 use crate::docker;
@@ -58,7 +58,7 @@ pub struct App {
     reload: Reload,
     reloadable: bool,
     observed: Arc<Observed>,
-    admin: Option<Admin>,
+    admin: Arc<admin::Window>,
     addrs: Vec<SocketAddr>,
     https_addrs: Vec<SocketAddr>,
     certs: certs::Watched,
@@ -110,20 +110,20 @@ impl App {
 
     fn build(loaded: Loaded, origin: Option<Origin>) -> Result<App, StartError> {
         let Loaded { config, files, warnings: mut standing } = loaded;
-        let certs = certs::Watched::start(&config)?;
+        let mut certs = certs::Watched::load(&config)?;
         let connections = connection_cap();
         let workers = config.workers.unwrap_or_else(cores_here);
         let (listeners, per_core) = Listeners::bind_all(&config, workers)?;
         let (addrs, https_addrs) = (listeners.addrs_of(Protocol::Http), listeners.addrs_of(Protocol::Https));
-        let (admin_listener, problem) = admin::bind(&config);
+        let (to_admin, problem) = admin::first(&config);
         standing.extend(problem);
-        let admin_addr = admin_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let admin_addr = to_admin.addr(None);
         let seed = seed();
         let mut engines = Engines::default();
-        let mut world = new_world(&config, engines.plan(&config.engines), standing, files);
+        let mut world = new_world(&config, engines.plan(&config.engines), standing, files, admin_addr);
         let publisher = Publisher::new(world.snapshot(now()));
         let instance = format!("tidegate-{seed:08x}");
-        let observed = Observed::start(&config, workers, &publisher)?;
+        let observed = Observed::start(&config, workers, &publisher, certs.store())?;
         let shared = Shared::new(proxy::Setup {
             publisher: Arc::clone(&publisher),
             instance,
@@ -137,13 +137,17 @@ impl App {
         let cores = start_cores(workers, Arc::clone(&shared), per_core)?;
         let handles = cores.handles().to_vec();
         let control = Control::start(world, publisher, move || proxy::announce(&handles))?;
+        certs.watch(control.mailbox())?;
         let (ender, ends) = bounded(4);
         engines.start_missing(&config.engines, &control.mailbox(), &ender, &observed)?;
+        let has_origin = origin.is_some();
+        let admin = admin::Window::new(&cores, control.mailbox(), &observed, certs.store(), has_origin)?;
+        admin.apply(to_admin);
         let workers = config.workers;
         let (mailbox, handles) = (control.mailbox(), cores.handles().to_vec());
         let (told, seen) = (ender.clone(), Arc::clone(&observed));
         // Else a SIGHUP says that the terminal is gone.
-        let reloadable = origin.is_some() || config.access_log.is_some();
+        let reloadable = has_origin || config.access_log.is_some();
         let running = Running {
             config,
             workers,
@@ -152,16 +156,13 @@ impl App {
             cores: handles,
             mailbox,
             shared,
-            admin_addr,
+            admin: Arc::clone(&admin),
             certs: certs.store(),
             ender: told,
             observed: seen,
         };
-        let has_origin = origin.is_some();
         let reload = Reload::start(running, origin)?;
-        let reloadable_by = has_origin.then(|| reload.reloader());
-        let (core, mailbox) = (cores.handles().first(), control.mailbox());
-        let admin = admin::start(admin_listener, core, mailbox, &observed, reloadable_by);
+        admin.set_reloader(reload.reloader());
         Ok(App {
             cores,
             control,
@@ -189,7 +190,7 @@ impl App {
 
     /// Where the admin API listens, if it does.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Admin::addr)
+        self.admin.addr()
     }
 
     /// The addresses that it serves HTTPS on.
@@ -238,9 +239,7 @@ impl App {
     /// Ends in order: what is in flight finishes, within `timeout_shutdown`.
     fn drain(self) {
         let App { cores, control, reload, observed, admin, certs, .. } = self;
-        if let Some(admin) = &admin {
-            admin.ending();
-        }
+        admin.ending();
         let running = reload.stop();
         let timeout_shutdown = running.as_ref().map_or(STOP_GRACE, |running| running.config.timeout_shutdown);
         let (told, heard) = bounded(cores.handles().len());
@@ -268,6 +267,7 @@ fn new_world(
     engines: Vec<EngineSetup>,
     standing: Vec<Problem>,
     files: Vec<PathBuf>,
+    admin_addr: Option<SocketAddr>,
 ) -> World {
     World::new(WorldSetup {
         engines,
@@ -280,6 +280,7 @@ fn new_world(
         endpoints: Registry::new("endpoint", ENDPOINT_LEASES, now),
         standing,
         files,
+        admin: admin::way(config, admin_addr),
     })
 }
 

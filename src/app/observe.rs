@@ -2,9 +2,10 @@
 
 use crate::access_log::{AccessLog, Format, Setup};
 use crate::config::{self, Config};
-use crate::docker::{EngineState, Report};
+use crate::docker::{EngineState, Identity, Report};
 use crate::limits::LOG_FLUSH;
 use crate::metrics::{self, EngineRow, Metrics, Process};
+use crate::net::tls::{CertStore, Listed};
 use crate::proxy::Observers;
 use crate::snapshot::Publisher;
 use crate::util::Locked;
@@ -19,6 +20,7 @@ pub struct Observed {
     access_log: Arc<AccessLog>,
     publisher: Arc<Publisher>,
     engines: Locked<Vec<EngineRow>>,
+    certs: Arc<CertStore>,
 }
 
 impl Observed {
@@ -26,7 +28,10 @@ impl Observed {
     pub fn metrics_text(&self) -> String {
         let snapshot = self.publisher.current();
         self.metrics.routes.sweep(now(), |alias| snapshot.aliases.contains(alias));
+        let certs = self.certs.current();
+        let expiry = |listed: &Listed| (listed.cert_path.display().to_string(), listed.not_after);
         let process = Process {
+            certificates: certs.listed().iter().map(expiry).collect(),
             version: env!("CARGO_PKG_VERSION"),
             engines: self.engines.with(|engines| engines.clone()),
             engine_states: &ENGINE_STATES,
@@ -51,12 +56,14 @@ impl Observed {
         config: &Config,
         cores: usize,
         publisher: &Arc<Publisher>,
+        certs: Arc<CertStore>,
     ) -> io::Result<Arc<Observed>> {
         let observed = Observed {
             metrics: Metrics::new(cores),
             access_log: Arc::new(AccessLog::off()),
             publisher: Arc::clone(publisher),
             engines: Locked::default(),
+            certs,
         };
         observed.configure(config)?;
         Ok(Arc::new(observed))
@@ -77,6 +84,7 @@ impl Observed {
                         name: engine.name.as_str().into(),
                         state: word(&EngineState::Connecting),
                         events: 0,
+                        info: None,
                     },
                 });
             }
@@ -95,6 +103,10 @@ impl Observed {
             let Some(row) = engines.iter_mut().find(|row| row.name == *report.engine()) else { return };
             match &report {
                 Report::State { state, .. } => row.state = word(state),
+                Report::Identity { identity, .. } => {
+                    let Identity { version, api, system, .. } = identity;
+                    row.info = Some([version.clone(), api.to_string(), system.clone()]);
+                }
                 Report::Exit { .. } => {}
                 _ => row.events += 1,
             }

@@ -8,6 +8,7 @@
 //!
 //! One thread does it, so that two reloads never meet.
 
+use super::admin::{self, Window};
 use super::certs;
 use super::engines::{self, Engines};
 use super::listeners::Listeners;
@@ -155,8 +156,7 @@ pub(super) struct Running {
     pub cores: Vec<CoreHandle>,
     pub mailbox: Mailbox,
     pub shared: Arc<Shared>,
-    /// Where the admin API listens.
-    pub admin_addr: Option<SocketAddr>,
+    pub admin: Arc<Window>,
     pub certs: Arc<CertStore>,
     pub ender: Sender<End>,
     pub observed: Arc<Observed>,
@@ -296,7 +296,7 @@ impl Worker {
     fn conclude(&mut self, read: Result<Loaded, Vec<Problem>>, asked: bool) -> Outcome {
         let was_wrong = !self.said.is_empty();
         let outcome = read.and_then(|loaded| {
-            if loaded.config == self.running.config {
+            if self.running.is(&loaded.config, asked) {
                 let file_routes = loaded.config.file_routes.len();
                 let certs_renewed = self.running.renew_certs(&loaded.config, asked)?;
                 let warnings = loaded.warnings;
@@ -309,7 +309,9 @@ impl Worker {
             Ok(summary) => {
                 self.said.clear();
                 if summary.changed || asked || was_wrong {
-                    summary.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+                    // Control says what is new among the problems that stand.
+                    let unsaid = summary.warnings.iter().filter(|_| !summary.changed);
+                    unsaid.for_each(|warning| log::warn!("{warning}"));
                     log::info!("reloaded ({cause}): {summary}");
                 }
             }
@@ -331,17 +333,20 @@ impl Worker {
 
 impl Running {
     fn own_listeners(&self) -> Vec<SocketAddr> {
-        self.listeners.addrs().into_iter().chain(self.admin_addr).collect()
+        self.listeners.addrs().into_iter().chain(self.admin.addr()).collect()
     }
 
     /// What is not taken over.
-    fn needs_restart(&self, config: &Config) -> impl Iterator<Item = Problem> + use<> {
-        let admin = |config: &Config| config.admin.as_ref().map(|listen| listen.addr);
-        let admin = (admin(config) != admin(&self.config))
-            .then_some("a change of `admin.addr` needs a restart: the former address goes on");
-        let workers = (config.workers != self.workers)
-            .then_some("a change of `workers` needs a restart: as many threads as before go on");
-        admin.into_iter().chain(workers).map(|message| Problem::new(Place::Default, message))
+    fn needs_restart(&self, config: &Config) -> Option<Problem> {
+        let message = "a change of `workers` needs a restart: as many threads as before go on";
+        (config.workers != self.workers).then(|| Problem::new(config.workers_place.clone(), message))
+    }
+
+    /// Whether nothing would come of applying `config`.
+    fn is(&self, config: &Config, asked: bool) -> bool {
+        // Who asks may have freed the admin API's address.
+        let wanted = config.admin.as_ref().map(|listen| listen.addr);
+        *config == self.config && (!asked || wanted == self.admin.at())
     }
 
     /// Has the certificates of `config` serve from the next handshake on; whether they are others. Whose files
@@ -358,6 +363,9 @@ impl Running {
         let renewed = !certs.serve_as(&self.certs.current());
         if renewed || configured_anew {
             self.certs.replace(certs);
+        } else {
+            // What was refused meanwhile is not in the files any more.
+            self.certs.refuse(&self.certs.current(), Vec::new());
         }
         Ok(renewed)
     }
@@ -376,6 +384,8 @@ impl Running {
             })?;
         let certs_renewed = self.renew_certs(&config, asked)?;
         warnings.extend(self.needs_restart(&config));
+        let (to_admin, problem) = admin::plan(&config, self.admin.at());
+        warnings.extend(problem);
         let stopped = self.engines.stop_others(&config.engines);
         if let Err(error) = self.observed.configure(&config) {
             let message = format!("the access log can't be started: {error}");
@@ -391,6 +401,7 @@ impl Running {
             redirect_http: config.redirect_http,
             standing: warnings.clone(),
             files,
+            admin: admin::way(&config, to_admin.addr(self.admin.addr())),
         };
         if !self.mailbox.configure(change, RELOAD_PATIENCE) {
             log::error!("control is too busy: the new routes come late");
@@ -399,19 +410,24 @@ impl Running {
         let started = self.engines.start_missing(&config.engines, mailbox, ender, observed);
         let engines_started = started.unwrap_or_else(|error| {
             let message = format!("an engine's threads can't be started: {error}");
+            log::error!("{message}");
             warnings.push(Problem::new(Place::Default, message));
             Vec::new()
         });
         let (new, gone) = listeners.into_parts();
         let mut own = self.own_listeners();
-        let listeners_opened = self.listeners.open(new, &self.cores);
+        let mut listeners_opened = self.listeners.open(new, &self.cores);
         own.extend(&listeners_opened);
+        own.extend(to_admin.addr(None));
         self.shared.set_own_listeners(own);
         self.shared.set_https_port(self.listeners.https_port(&config));
-        let listeners_closed = match gone.is_empty() {
+        let mut listeners_closed = match gone.is_empty() {
             true => Vec::new(),
             false => self.listeners.close(&gone, &self.cores),
         };
+        let (admin_opened, admin_closed) = self.admin.apply(to_admin);
+        listeners_opened.extend(admin_opened);
+        listeners_closed.extend(admin_closed);
         self.shared.set_own_listeners(self.own_listeners());
         let file_routes = config.file_routes.len();
         self.config = config;

@@ -13,9 +13,10 @@ Usage: tidegate COMMAND [OPTIONS]
 
 Commands:
   serve                 serve what the engines and the route files say
-  check [FILE]          check a configuration and the files it includes
+  check [FILE]          check a configuration, the files it includes and its certificates
   routes                ask the running Tidegate what it serves and why, and what it does not
   problems              ask it what a person should mend
+  certs                 ask it which certificates it serves, and when they expire
   healthcheck           ask it whether it answers: exit code 0 or 1
   reload                tell it to read its configuration again
   hash                  print the hash of a password, read from standard input, for basic_auth
@@ -28,8 +29,8 @@ Options:
   --config FILE         the configuration; else TIDEGATE_CONFIG, else config/config.yml,
                         else /etc/tidegate/config.yml, else the defaults
   --http-addr ADDR      serve, demo: listen here instead of entrypoint.http_addr (`:80`, `127.0.0.1:8080`)
-  --admin-addr ADDR     routes, problems, healthcheck, reload: ask there instead of at admin.addr
-  --json                routes, problems, reload: print JSON
+  --admin-addr ADDR     routes, problems, certs, healthcheck, reload: ask there instead of at admin.addr
+  --json                routes, problems, certs, reload: print JSON
 
 Environment:
   TIDEGATE_CONFIG       as --config
@@ -87,6 +88,7 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Str
         "demo" => Command::Demo { http_addr: options.http_addr.take() },
         "routes" => ask(&mut options, Question::Routes),
         "problems" => ask(&mut options, Question::Problems),
+        "certs" => ask(&mut options, Question::Certs),
         "healthcheck" => ask(&mut options, Question::Healthcheck),
         "reload" => ask(&mut options, Question::Reload),
         "hash" => Command::Hash,

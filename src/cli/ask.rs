@@ -16,6 +16,7 @@ use ureq::unversioned::transport::{NextTimeout, TcpConnector};
 pub(super) enum Question {
     Routes,
     Problems,
+    Certs,
     Healthcheck,
     Reload,
 }
@@ -53,6 +54,7 @@ fn print(question: Question, status: u16, body: &str, json: bool) -> ExitCode {
         match question {
             Question::Routes => print!("{}", show::routes(&value)),
             Question::Problems => print!("{}", show::problems(&value)),
+            Question::Certs => print!("{}", show::certs(&value)),
             Question::Reload => print!("{}", show::reload(&value)),
             Question::Healthcheck => println!("answered {status}"),
         }
@@ -74,6 +76,7 @@ fn call(question: Question, addr: SocketAddr) -> Result<(u16, String), ureq::Err
     let mut response = match question {
         Question::Routes => agent.get(url("/api/routes")).call()?,
         Question::Problems => agent.get(url("/api/problems")).call()?,
+        Question::Certs => agent.get(url("/api/certs")).call()?,
         Question::Healthcheck => agent.get(url("/healthz")).call()?,
         Question::Reload => agent.post(url("/api/reload")).send_empty()?,
     };

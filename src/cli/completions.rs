@@ -22,6 +22,7 @@ const COMMANDS: &[Word] = &[
     Word { name: "check", does: "check a configuration", options: &["--config"] },
     Word { name: "routes", does: "what is served and why", options: ASK },
     Word { name: "problems", does: "what a person should mend", options: ASK },
+    Word { name: "certs", does: "which certificates it serves", options: ASK },
     Word { name: "healthcheck", does: "whether it answers", options: &["--config", "--admin-addr"] },
     Word { name: "reload", does: "read the configuration again", options: ASK },
     Word { name: "hash", does: "hash a password for basic_auth", options: &[] },

@@ -9,7 +9,7 @@ mod completions;
 mod hash;
 mod show;
 
-use crate::app::{App, End, Origin};
+use crate::app::{App, End, Origin, check_files};
 use crate::config::{self, FileChoice, Loaded, Sources};
 use crate::error::Problem;
 use crate::limits::{LOG_FLUSH, LOG_QUEUE};
@@ -169,10 +169,12 @@ fn with_log(f: impl FnOnce() -> ExitCode) -> ExitCode {
 }
 
 fn check(file: Option<PathBuf>) -> ExitCode {
-    let report = config::check(&sources(file, None));
-    for warning in &report.warnings {
+    let mut report = config::check(&sources(file, None));
+    let (problems, warnings) = check_files(&report.config, !report.is_ok());
+    for warning in report.warnings.iter().chain(&warnings) {
         println!("warning: {warning}");
     }
+    report.problems.extend(problems);
     if !report.is_ok() {
         return refuse(&report.problems);
     }

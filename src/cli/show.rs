@@ -46,6 +46,45 @@ pub(super) fn problems(answer: &Value) -> String {
     if lines.is_empty() { "no problems\n".into() } else { lines }
 }
 
+/// What `tidegate certs` prints: each certificate with its file beneath, then the trust files of upstreams.
+pub(super) fn certs(answer: &Value) -> String {
+    let listed: Vec<&Value> = list(answer, "certificates").collect();
+    let rows = listed.iter().map(|one| {
+        let names = names(&one["serves"]);
+        let names = if one["default"] == true { format!("{names} (default)") } else { names };
+        vec![names, word(&one["not_after"]), one["days_left"].to_string(), word(&one["issuer"])]
+    });
+    let mut lines = columns(&["SERVES", "UNTIL", "DAYS", "ISSUER"], rows.collect()).into_iter();
+    let mut out = lines.next().unwrap_or_default();
+    for (line, one) in lines.zip(&listed) {
+        out += &format!("{line}    {}\n", word(&one["certificate"]));
+    }
+    if listed.is_empty() {
+        out = "no certificates\n".into();
+    }
+    let refused: String = list(answer, "refused").map(problem).collect();
+    if !refused.is_empty() {
+        out += &format!("\nIn the files since, and refused:\n{refused}");
+    }
+    let trusted = list(answer, "trusted").map(|file| {
+        let first = &file["certificates"][0];
+        let until = text(&file["error"]).map_or(word(&first["not_after"]), |_| word(&file["error"]));
+        vec![word(&file["file"]), names(&file["routes"]), until]
+    });
+    let trusted: Vec<Vec<String>> = trusted.collect();
+    if !trusted.is_empty() {
+        out += "\nUpstreams are verified against:\n";
+        out += &columns(&["FILE", "ROUTES", "UNTIL"], trusted).concat();
+    }
+    out
+}
+
+/// A list of names in one cell.
+fn names(list: &Value) -> String {
+    let names: Vec<String> = list.as_array().into_iter().flatten().map(word).collect();
+    if names.is_empty() { "-".into() } else { names.join(", ") }
+}
+
 /// What `tidegate reload` prints.
 pub(super) fn reload(answer: &Value) -> String {
     if let Some(error) = text(&answer["error"]) {

@@ -45,12 +45,14 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
             Some(LeafValue::Integer(workers)) => usize::try_from(*workers).ok(),
             _ => None,
         },
+        workers_place: root.get("workers").map_or(Place::Default, |said| said.place.clone()),
         match_domains: root.list("match_domains").iter().filter_map(text).map(str::to_string).collect(),
         entrypoint: clients(entrypoint, problems),
         timeout_shutdown: duration(root, "timeout_shutdown"),
         recreate_wait: duration(root, "recreate_wait"),
         engines: engines(root, problems, &mut warnings),
         admin: admin(root),
+        admin_host: admin_host(root),
         file_routes: Vec::new(),
     };
     let said = entrypoint.section("access_log").get("format").filter(|said| said.place != Place::Default);
@@ -197,6 +199,24 @@ fn admin(root: &Section) -> Option<ListenAddr> {
     }
 }
 
+/// By which host the data plane leads to the admin API; none if it does not.
+fn admin_host(root: &Section) -> Option<(String, Place)> {
+    let located = root.section("admin").get("host")?;
+    match &located.value {
+        Value::Leaf(LeafValue::Text(host)) => Some((host.clone(), located.place.clone())),
+        _ => None,
+    }
+}
+
+/// A way to an API that is not there.
+pub(super) fn check_admin_host(config: &Config, problems: &mut Vec<Problem>) {
+    if let (None, Some((_, place))) = (&config.admin, &config.admin_host) {
+        let message = "the admin API is off: there is nothing that this host could lead to";
+        let hint = "set `admin.addr` (or TIDEGATE_ADMIN_ADDR) to an address, or leave `admin.host` out";
+        problems.push(Problem::new(place.clone(), message).with_hint(hint));
+    }
+}
+
 /// The environment stands over the file.
 pub(super) fn override_admin_addr(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
     let Some(text) = (sources.env)(ADMIN_ADDR).filter(|text| !text.trim().is_empty()) else { return };
@@ -253,6 +273,7 @@ fn settings(alias: &str, fields: &Section, place: Place) -> Settings {
             set(&mut settings, key.name, value);
         }
     }
+    settings.trusted_place = fields.get("ssl_trusted_certificate").map(|said| said.place.clone());
     settings.tls.trusted = settings.tls.trusted.map(|path| tls::beside(&settings.place, path));
     let usual = if settings.scheme == Some(Scheme::Https) { 443 } else { 80 };
     settings.port.get_or_insert(usual);

@@ -48,6 +48,7 @@ pub(super) fn convert(leaf: Leaf, text: &str, plain: bool) -> Result<LeafValue, 
         Leaf::Domain => domain(text, plain),
         Leaf::Listen => listen(text, plain),
         Leaf::Loopback => loopback(text, plain),
+        Leaf::HostName => host_name(text, plain),
         Leaf::EngineUrl => engine_url(text, plain),
         Leaf::File => file(text, plain),
         Leaf::Word(words) => word(text, plain, words),
@@ -73,6 +74,7 @@ pub(super) fn expected(leaf: Leaf) -> String {
         Leaf::Domain => "a domain such as `.local`".into(),
         Leaf::Listen => "an address such as `:80`, `127.0.0.1:8080` or `[::1]:80`".into(),
         Leaf::Loopback => "a loopback address such as `127.0.0.1:8888`, or `off`".into(),
+        Leaf::HostName => "a whole host name such as `admin.home.lan`".into(),
         Leaf::EngineUrl => "a URL such as `unix:///var/run/docker.sock`".into(),
         Leaf::File => "the path of a file".into(),
         Leaf::Word(words) => format!("`{}`", words.join("` or `")),
@@ -301,6 +303,17 @@ fn host(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
         _ if text.contains(':') => hinted(leaf, text, plain, "`port` is a key of its own"),
         _ => wrong(leaf, text, plain),
     })
+}
+
+/// With a dot: it is compared as a whole, not by its first label as an alias is.
+fn host_name(text: &str, plain: bool) -> Result<LeafValue, Wrong> {
+    let leaf = Leaf::HostName;
+    let name = text_only(leaf, text, plain)?.trim_end_matches('.');
+    let last = name.rsplit('.').next().unwrap_or_default();
+    match is_name(name) && name.contains('.') && decimal(last).is_none() {
+        true => Ok(LeafValue::Text(name.to_ascii_lowercase())),
+        false => Err(wrong(leaf, text, plain)),
+    }
 }
 
 fn server_name(text: &str, plain: bool) -> Result<LeafValue, Wrong> {

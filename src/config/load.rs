@@ -67,6 +67,8 @@ pub struct Check {
     pub problems: Vec<Problem>,
     /// What is strange but not wrong.
     pub warnings: Vec<Problem>,
+    /// The configuration, as far as it is right.
+    pub config: Config,
 }
 
 /// Reads the configuration.
@@ -104,6 +106,7 @@ pub fn check(sources: &Sources) -> Check {
         engines: loaded.config.engines.len(),
         problems,
         warnings: loaded.warnings,
+        config: loaded.config,
     }
 }
 
@@ -154,6 +157,7 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<PathBuf>, Vec<Problem>) {
     }
     build::override_addresses(&mut config, sources, &mut decoder.problems);
     build::override_admin_addr(&mut config, sources, &mut decoder.problems);
+    build::check_admin_host(&config, &mut decoder.problems);
     let includes = build::includes(&root);
     let directory = path.and_then(Path::parent).unwrap_or(Path::new(""));
     let named = include::expand(directory, &includes, &mut decoder.problems, &mut warnings);

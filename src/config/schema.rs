@@ -83,6 +83,8 @@ pub enum Leaf {
     Listen,
     /// A loopback address to listen on, or `off`.
     Loopback,
+    /// A whole host name.
+    HostName,
     /// The URL of a Docker Engine.
     EngineUrl,
     /// The path of a file, relative to the file that names it.
@@ -259,14 +261,25 @@ static ACCESS_LOG: &[Key] = &[
     not_yet("fields"),
 ];
 
-static ADMIN: &[Key] = &[Key {
-    default: "127.0.0.1:8888",
-    unit: "loopback address with its port, or off",
-    meaning: "Where the admin API listens. If the address is taken, Tidegate says so and serves without it.",
-    example: "127.0.0.1:8888",
-    env: &["TIDEGATE_ADMIN_ADDR"],
-    ..key("addr", Kind::Leaf(Leaf::Loopback))
-}];
+static ADMIN: &[Key] = &[
+    Key {
+        default: "127.0.0.1:8888",
+        unit: "loopback address with its port, or off",
+        meaning: "Where the admin API listens. If the address is taken, Tidegate says so and serves without it.",
+        example: "127.0.0.1:8888",
+        env: &["TIDEGATE_ADMIN_ADDR"],
+        ..key("addr", Kind::Leaf(Leaf::Loopback))
+    },
+    Key {
+        default_words: "none: no route leads there",
+        unit: "whole host name",
+        meaning: "http_addr and https_addr lead this host to the admin API too, for clients on this machine \
+                  alone: whoever comes from elsewhere, or through a proxy that says so, gets 403. No label can \
+                  say this.",
+        example: "admin.home.example.com",
+        ..key("host", Kind::Leaf(Leaf::HostName))
+    },
+];
 const CONNECTIONS: Kind = Kind::Leaf(Leaf::Integer { min: 1, max: crate::limits::CONNECTIONS as u64 });
 
 const NETWORKS_UNIT: &str = "list of networks (10.0.0.0/8) and addresses, at most 64";

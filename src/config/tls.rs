@@ -78,12 +78,14 @@ pub(super) fn server_name(text: &str) -> ServerName {
 fn pair(fields: &Section, place: &Place, problems: &mut Vec<Problem>) -> Option<CertPair> {
     let path = |name: &str| match fields.get(name) {
         Some(Located { place, value: Value::Leaf(LeafValue::Text(path)) }) => {
-            Some(beside(place, PathBuf::from(path)))
+            Some((beside(place, PathBuf::from(path)), place.clone()))
         }
         _ => None,
     };
     match (path("cert_path"), path("key_path")) {
-        (Some(cert_path), Some(key_path)) => Some(CertPair { cert_path, key_path, place: place.clone() }),
+        (Some((cert_path, place)), Some((key_path, key_place))) => {
+            Some(CertPair { cert_path, key_path, place, key_place })
+        }
         (None, None) if super::build::is_told(problems, place) => None,
         (cert, _) => {
             let missing = if cert.is_none() { "cert_path" } else { "key_path" };

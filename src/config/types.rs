@@ -23,6 +23,8 @@ pub struct Config {
     pub redirect_http: bool,
     /// `workers`: threads of the data plane, 1 to `limits::WORKERS`; none means one per core.
     pub workers: Option<usize>,
+    /// Where it was said.
+    pub workers_place: Place,
     /// `match_domains`, as written but trimmed: a leading dot is optional and case says nothing.
     pub match_domains: Vec<String>,
     /// What `entrypoint` says about all clients.
@@ -35,6 +37,9 @@ pub struct Config {
     pub engines: Vec<EngineConfig>,
     /// `admin.addr`: where the admin API listens, always a loopback address; none is `off`.
     pub admin: Option<ListenAddr>,
+    /// `admin.host`: the host by which the data plane leads loopback clients to the admin API, in lower case;
+    /// none is off.
+    pub admin_host: Option<(String, Place)>,
     /// The routes of the files under `providers.include`, in their order. `host` and `port` are always
     /// there, their defaults filled in; each alias is there once, compared without case.
     pub file_routes: Vec<route::Settings>,
@@ -112,6 +117,8 @@ pub struct CertPair {
     pub cert_path: PathBuf,
     /// `key_path`: its private key (PEM).
     pub key_path: PathBuf,
-    /// Where it was said.
+    /// Where the certificate was said.
     pub place: Place,
+    /// Where the key was said.
+    pub key_place: Place,
 }

@@ -8,6 +8,7 @@ use crate::net::tls::TlsTarget;
 use crate::route::{self, Scheme, UpstreamTls};
 use crate::snapshot::EndpointKey;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Somebody who wants to serve an alias.
@@ -42,6 +43,8 @@ fn file_of(place: &Place) -> String {
 /// Where a candidate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
+    /// `admin.host` of the configuration.
+    Admin,
     File,
     /// `engine` is its index; a stopped one yields to a running one.
     Container {
@@ -53,6 +56,38 @@ pub(super) enum Origin {
 }
 
 impl Candidate {
+    /// The way to the admin API at `addr`, if it listens; `life` as for a file's address.
+    pub fn of_admin(
+        host: &str,
+        place: &Place,
+        addr: Option<SocketAddr>,
+        life: impl Fn(&str, u16) -> u64,
+    ) -> Candidate {
+        let (target, key) = match addr {
+            Some(addr) => {
+                let (host, port) = (addr.ip().to_string(), addr.port());
+                let key = EndpointKey::Address { life: life(&host, port), host: host.as_str().into(), port };
+                (Target::Address { host, port }, Some(key))
+            }
+            None => {
+                (Target::Misconfigured { reason: "it does not listen: its address is taken".into() }, None)
+            }
+        };
+        Candidate {
+            alias: host.into(),
+            origin: Origin::Admin,
+            name: "the admin API (admin.host)".into(),
+            why: String::new(),
+            target,
+            key,
+            tuning: route::Tuning::default(),
+            redirect_http: None,
+            access: None,
+            tls: None,
+            place: place.clone(),
+        }
+    }
+
     /// `life` says which life of an address this is.
     pub fn of_file(settings: &route::Settings, life: impl Fn(&str, u16) -> u64) -> Candidate {
         let host = settings.host.clone().unwrap_or_else(|| "localhost".into());
@@ -106,10 +141,10 @@ impl Candidate {
         Some(Arc::new(TlsTarget { host: host.to_owned(), settings }))
     }
 
-    /// Lower wins: files, then running before stopped, engines in their order, then by name and id.
+    /// Lower wins, and of equals the first: the admin API, files, then running before stopped, engines in their order, then by name and id.
     fn rank(&self) -> (bool, bool, usize, &str, &str) {
         match &self.origin {
-            Origin::File => (false, false, 0, "", ""),
+            Origin::Admin | Origin::File => (false, false, 0, "", ""),
             Origin::Container { engine, running, name, id } => (true, !running, *engine, name, id),
         }
     }

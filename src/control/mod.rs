@@ -12,9 +12,10 @@ mod status;
 mod world;
 
 pub use status::{EngineStatus, Exclusion, RouteStatus, Status, Whereto};
-pub use world::{Change, EngineSetup, World, WorldSetup};
+pub use world::{AdminWay, Change, EngineSetup, World, WorldSetup};
 
 use crate::docker::Report;
+use crate::error::Problem;
 use crate::limits::{CONTROL_BATCH, CONTROL_QUEUE, TELL_AGAIN};
 use crate::snapshot::Publisher;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
@@ -30,6 +31,8 @@ pub enum Message {
     Engine(Report),
     /// What is served now, and why.
     Status(Sender<Status>),
+    /// What a person should mend about the certificates of HTTPS.
+    Certificates(Vec<Problem>),
     /// Another configuration; the sender is told when it is served.
     Configure(Box<Change>, Sender<()>),
     /// Close all endpoints and end.
@@ -64,6 +67,12 @@ impl Mailbox {
 }
 
 impl Mailbox {
+    /// Replaces what is known to be wrong with the certificates of HTTPS; false if control does not take it
+    /// within `patience`.
+    pub fn certificates(&self, problems: Vec<Problem>, patience: Duration) -> bool {
+        self.0.send_timeout(Message::Certificates(problems), patience).is_ok()
+    }
+
     /// Has the world take `change`; true once requests are answered by it, false if that takes longer than
     /// `patience` or control has ended.
     pub fn configure(&self, change: Change, patience: Duration) -> bool {
@@ -122,6 +131,10 @@ fn run(world: &mut World, publisher: &Publisher, messages: &Receiver<Message>, a
         for message in first.into_iter().chain(messages.try_iter().take(CONTROL_BATCH)) {
             match message {
                 Message::Engine(report) => changed |= world.apply(report, now()),
+                Message::Certificates(problems) => {
+                    world.set_certificates(problems);
+                    changed = true;
+                }
                 Message::Configure(change, told) => {
                     world.configure(*change);
                     configured.push(told);

@@ -2,8 +2,8 @@
 
 use super::merge::{Candidate, Origin};
 use super::world::{EngineView, World, in_words};
-use crate::docker::EngineState;
 use crate::docker::discovery::Why;
+use crate::docker::{EngineState, Identity};
 use crate::error::Problem;
 use crate::route::{self, Scheme};
 use crate::snapshot::Target;
@@ -43,6 +43,8 @@ pub struct RouteStatus {
     pub access: Vec<String>,
     /// Where the route is from: a place in a file, or a container.
     pub origin: String,
+    /// The authorities that its upstream is verified against, if it has its own (`ssl_trusted_certificate`).
+    pub trusted: Option<PathBuf>,
     /// The engine, of a container.
     pub engine: Option<String>,
     /// The container's name.
@@ -90,6 +92,8 @@ pub struct EngineStatus {
     pub listed: bool,
     /// It is not known yet whether it can be reached, or it can and its list is on its way.
     pub awaited: bool,
+    /// What it is, once it has said so.
+    pub identity: Option<Identity>,
     /// Containers, running or not.
     pub containers: usize,
 }
@@ -137,11 +141,13 @@ impl World {
             why: Why::default(),
             access: self.access(candidate),
             origin: candidate.name.clone(),
+            trusted: candidate.tls.as_ref().and_then(|tls| tls.trusted.clone()),
             engine: None,
             container: None,
             state: None,
         };
         match &candidate.origin {
+            Origin::Admin => status.origin = candidate.name.clone(),
             Origin::File => of_file(&mut status, files),
             Origin::Container { engine, name, id, .. } => {
                 status.container = Some(name.clone());
@@ -218,6 +224,7 @@ fn engine(view: &EngineView, url: &str) -> EngineStatus {
         reason: view.reason.clone(),
         listed: view.listed && verified,
         awaited: !view.heard || !verified,
+        identity: view.identity.clone(),
         containers: view.containers.len(),
     }
 }

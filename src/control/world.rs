@@ -3,8 +3,8 @@
 
 use super::merge::{self, Candidate, Origin};
 use crate::docker::discovery::{self, Context, Discovery, Reach};
-use crate::docker::{Backlog, Container, EngineState, Mark, Report, RunState};
-use crate::error::Problem;
+use crate::docker::{Backlog, Container, EngineState, Identity, Mark, Report, RunState};
+use crate::error::{Place, Problem};
 use crate::route::{self, Table};
 use crate::snapshot::{Endpoint, EndpointKey, EndpointRegistry, Route, Run, Snapshot, Target, Unknown};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,6 +30,19 @@ pub struct WorldSetup {
     pub standing: Vec<Problem>,
     /// The files of the configuration, for `Status`.
     pub files: Vec<PathBuf>,
+    /// The way to the admin API.
+    pub admin: Option<AdminWay>,
+}
+
+/// The way to the admin API that `admin.host` opens.
+#[derive(Clone, Debug)]
+pub struct AdminWay {
+    /// In lower case, without a dot at its end.
+    pub host: String,
+    /// Where it was said.
+    pub place: Place,
+    /// Where the API listens; none if it could not have its address.
+    pub addr: Option<SocketAddr>,
 }
 
 /// One engine of the configuration.
@@ -57,6 +70,8 @@ pub struct Change {
     pub standing: Vec<Problem>,
     /// The files it was read from.
     pub files: Vec<PathBuf>,
+    /// The way to the admin API.
+    pub admin: Option<AdminWay>,
 }
 
 /// The state of the world, stepped by reports.
@@ -68,6 +83,8 @@ pub struct World {
     /// Which life the addresses of route files are in.
     lives: HashMap<(Arc<str>, u16), u64>,
     problems: BTreeSet<Problem>,
+    /// Those of the certificates of HTTPS.
+    certificates: Vec<Problem>,
     /// Who serves each alias, as of the last snapshot.
     pub(super) winners: merge::Winners<Target>,
     shown: BTreeMap<Arc<str>, String>,
@@ -81,6 +98,8 @@ pub(super) struct EngineView {
     backlog: Arc<Backlog>,
     pub(super) state: EngineState,
     pub(super) reason: String,
+    /// What it is, once it has said so.
+    pub(super) identity: Option<Identity>,
     /// Its supervisor has reported at all.
     pub(super) heard: bool,
     /// A list was reconciled at least once.
@@ -107,6 +126,7 @@ impl World {
             endpoints: HashMap::new(),
             lives: HashMap::new(),
             problems,
+            certificates: Vec::new(),
             winners: BTreeMap::new(),
             shown: BTreeMap::new(),
             marks: Vec::new(),
@@ -120,6 +140,11 @@ impl World {
         let Some(engine) = self.engines.iter_mut().find(|engine| engine.name == name) else { return false };
         match report {
             Report::State { state, reason, .. } => engine.enter(state, reason),
+            // No route depends on it.
+            Report::Identity { identity, .. } => {
+                engine.identity = Some(identity);
+                false
+            }
             Report::Synced { containers, .. } => engine.sync(containers, own_id.as_deref()),
             Report::Changed { container, .. } => engine.change(*container, own_id.as_deref()),
             Report::Died { id, at, mark, .. } => match engine.died(&id, at, own_id.as_deref()) {
@@ -135,6 +160,11 @@ impl World {
         }
     }
 
+    /// Replaces the problems of the certificates of HTTPS.
+    pub fn set_certificates(&mut self, problems: Vec<Problem>) {
+        self.certificates = problems;
+    }
+
     /// Takes another configuration. What is in both goes on: an engine's containers, the endpoints.
     pub fn configure(&mut self, change: Change) {
         let Change {
@@ -147,6 +177,7 @@ impl World {
             redirect_http,
             standing,
             files,
+            admin,
         } = change;
         let own_id = self.setup.own_id.clone();
         let mut known: HashMap<Arc<str>, EngineView> =
@@ -172,6 +203,7 @@ impl World {
             endpoints: Arc::clone(&self.setup.endpoints),
             standing,
             files,
+            admin,
         };
     }
 
@@ -206,7 +238,7 @@ impl World {
         let timeouts = self.setup.entrypoint.timeouts;
         let aliases = routes.keys().cloned().collect();
         self.winners = routes;
-        let routes = self.winners.iter().map(|(alias, (candidate, target))| {
+        let route = |(alias, (candidate, target)): (&Arc<str>, &(Candidate, Target))| {
             let tuning = &candidate.tuning;
             let route = Route {
                 alias: Arc::clone(alias),
@@ -215,13 +247,18 @@ impl World {
                 max_conns: tuning.max_conns_per_host,
                 redirect_http: candidate.redirect_http,
                 access: candidate.access.clone(),
+                admin: candidate.origin == Origin::Admin,
             };
-            (alias.to_string(), Arc::new(route))
-        });
+            (Arc::clone(alias), Arc::new(route))
+        };
+        let (admin, routes): (Vec<_>, Vec<_>) =
+            self.winners.iter().map(route).partition(|(_, route)| route.admin);
+        let routes = routes.into_iter().map(|(alias, route)| (alias.to_string(), route));
         let table = Table::build(&self.setup.match_domains, routes);
         Snapshot {
             generation: self.generation,
             table,
+            admin: admin.into_iter().next(),
             aliases,
             problems: self.problems.len(),
             unknown: self.unknown(),
@@ -254,9 +291,12 @@ impl World {
             let known = self.lives.get(&(Arc::from(host), port));
             known.copied().unwrap_or(self.generation)
         };
+        let admin = self.setup.admin.iter();
+        let admin = admin.map(|way| Candidate::of_admin(&way.host, &way.place, way.addr, life));
         let files = self.setup.file_routes.iter().map(|settings| Candidate::of_file(settings, life));
-        let mut candidates: Vec<Candidate> = files.collect();
+        let mut candidates: Vec<Candidate> = admin.chain(files).collect();
         let mut problems = self.setup.standing.clone();
+        problems.extend(self.certificates.iter().cloned());
         for (index, engine) in self.engines.iter().enumerate() {
             for seen in engine.containers.values() {
                 problems.extend(seen.discovery.problems.iter().cloned());
@@ -271,7 +311,7 @@ impl World {
 
     fn target(&self, candidate: &Candidate, now: Instant) -> Resolved {
         let engine = match &candidate.origin {
-            Origin::File => None,
+            Origin::Admin | Origin::File => None,
             Origin::Container { engine, .. } => Some(&self.engines[*engine]),
         };
         let refuse =
@@ -413,6 +453,7 @@ impl EngineView {
             backlog: Arc::clone(&setup.backlog),
             state: EngineState::Connecting,
             reason: "not reached yet".into(),
+            identity: None,
             heard: false,
             listed: false,
             containers: BTreeMap::new(),

@@ -101,12 +101,14 @@ fn config(engine: &DemoEngine, addr: SocketAddr) -> Config {
         http_addr: vec![ListenAddr { addr, dual_stack: false, place: Place::Default }],
         http_addr_is_default: false,
         workers: None,
+        workers_place: Place::Default,
         match_domains: Vec::new(),
         entrypoint: Default::default(),
         timeout_shutdown: Duration::from_secs(5),
         recreate_wait: Duration::from_secs(10),
         engines: vec![engine],
         admin: None,
+        admin_host: None,
         file_routes: Vec::new(),
     }
 }

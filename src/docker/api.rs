@@ -117,10 +117,14 @@ pub struct EngineVersion {
 }
 
 /// `GET /info`, what matters here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
     /// The engine's own version, `20.10.24`.
     pub server_version: String,
+    /// The system it runs on, in its own words.
+    pub operating_system: String,
+    /// Of its processor, `x86_64`.
+    pub architecture: String,
     /// Containers and their addresses outlive the engine's process.
     pub live_restore: bool,
     /// The engine's clock, nanoseconds since the Unix epoch.
@@ -176,6 +180,8 @@ impl<'c> Api<'c> {
             live_restore: info.live_restore_enabled,
             system_time: parse_rfc3339(&info.system_time),
             server_version: info.server_version,
+            operating_system: info.operating_system,
+            architecture: info.architecture,
         })
     }
 

@@ -30,6 +30,10 @@ pub(super) struct Info {
     pub(super) system_time: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) server_version: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) operating_system: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) architecture: String,
 }
 
 /// One entry of `GET /containers/json`.

@@ -18,6 +18,6 @@ pub mod url;
 pub use backlog::{Backlog, Mark};
 pub use model::{Container, Network, Port, Protocol, RunState};
 pub use own::own_container_id;
-pub use report::{EngineState, Report};
+pub use report::{EngineState, Identity, Report};
 pub use supervisor::{Clients, OnStaleSocket, Supervisor, SupervisorConfig, Timings, clients, supervise};
 pub use url::{ClientKey, EngineUrl};

@@ -1,5 +1,6 @@
 //! What a supervisor tells the control thread.
 
+use super::api::ApiVersion;
 use super::backlog::Mark;
 use super::model::Container;
 use std::fmt;
@@ -39,11 +40,26 @@ impl fmt::Display for EngineState {
     }
 }
 
+/// What an engine is, as it says at each connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The engine's own version (`ServerVersion` of `/info`), `20.10.24`.
+    pub version: String,
+    /// The API version that was agreed on.
+    pub api: ApiVersion,
+    /// `OperatingSystem` of `/info`.
+    pub system: String,
+    /// `Architecture` of `/info`, `x86_64`.
+    pub architecture: String,
+}
+
 /// One report. `engine` is the name of its entry in `providers.docker`.
 #[derive(Clone, Debug)]
 pub enum Report {
     /// The engine's state changed; `reason` is for people.
     State { engine: Arc<str>, state: EngineState, reason: String },
+    /// What the engine is; when it is first known and when it is another.
+    Identity { engine: Arc<str>, identity: Identity },
     /// A full list, reconciled: what is not in it is gone. Ends `Unverified`.
     Synced { engine: Arc<str>, containers: Vec<Container> },
     /// One container is new or changed (inspected after its event).
@@ -64,6 +80,7 @@ impl Report {
     pub fn engine(&self) -> &Arc<str> {
         match self {
             Report::State { engine, .. }
+            | Report::Identity { engine, .. }
             | Report::Synced { engine, .. }
             | Report::Changed { engine, .. }
             | Report::Died { engine, .. }

@@ -13,6 +13,8 @@ pub struct Process {
     pub version: &'static str,
     /// The engines of the configuration.
     pub engines: Vec<EngineRow>,
+    /// The certificates of HTTPS: the file, and the end of its validity in seconds since the Unix epoch.
+    pub certificates: Vec<(String, i64)>,
     /// All states that an engine may have.
     pub engine_states: &'static [&'static str],
     /// Problems that stand.
@@ -39,6 +41,8 @@ pub struct EngineRow {
     pub state: &'static str,
     /// Changes of containers that it reported.
     pub events: u64,
+    /// What it is, once it has said so: its version, the version of the API, its system.
+    pub info: Option<[String; 3]>,
 }
 
 /// The whole text: every metric with its HELP and TYPE lines.
@@ -219,6 +223,11 @@ fn control(text: &mut Text, process: &Process) {
     let help = "The number of the published snapshot of routes.";
     text.single("tidegate_snapshot_generation", gauge, help, process.generation);
     text.single("tidegate_problems", gauge, "Problems that stand.", process.problems);
+    let name = "tidegate_certificate_expiry_timestamp_seconds";
+    text.head(name, gauge, "The end of a certificate's validity, in seconds since the Unix epoch.");
+    for (file, end) in &process.certificates {
+        text.sample(name, &[("certificate", file)], end);
+    }
     let name = "tidegate_engine_state";
     text.head(name, gauge, "1 for the state that an engine is in, 0 for the others.");
     for engine in &process.engines {
@@ -226,6 +235,14 @@ fn control(text: &mut Text, process: &Process) {
             let labels = [("engine", &*engine.name), ("state", *state)];
             text.sample(name, &labels, u8::from(engine.state == *state));
         }
+    }
+    let name = "tidegate_engine_info";
+    text.head(name, gauge, "What an engine is, as it said last.");
+    for engine in &process.engines {
+        let Some([version, api, system]) = &engine.info else { continue };
+        let labels =
+            [("engine", &*engine.name), ("version", version), ("api_version", api), ("system", system)];
+        text.sample(name, &labels, 1);
     }
     let name = "tidegate_engine_events_total";
     text.head(name, counter, "Lists and changes of containers that an engine reported.");

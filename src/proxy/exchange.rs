@@ -121,7 +121,15 @@ enum Outcome {
 }
 
 fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached, id: &RequestId) -> Outcome {
-    let Reached { stream, key, reused, in_flight, timeouts, occupied } = reached;
+    let Reached { stream, key, reused, in_flight, timeouts, occupied, admin } = reached;
+    let mut as_localhost = admin.then(|| request.clone());
+    let request = match &mut as_localhost {
+        Some(own) => {
+            own.host = b"localhost";
+            own
+        }
+        None => request,
+    };
     let upstream = Rc::new(stream);
     let repeatable = reused && request.method.is_idempotent() && request.body == Body::None;
     let sent = match send(client, request, rest, &upstream, &timeouts, id) {
@@ -145,7 +153,7 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
     };
     sent.abandon();
     drop(in_flight);
-    let kept = occupied.is_none();
+    let kept = occupied.is_none() && !admin;
     let (uploaded, next) = sent.finish();
     // Err: the upload's coroutine still drains the client.
     if let Ok(stream) = Rc::try_unwrap(upstream) {

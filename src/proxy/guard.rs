@@ -4,12 +4,14 @@ use super::answer::Own;
 use super::connection::Client;
 use super::core::RequestId;
 use super::exchange::{self, After};
+use super::local;
 use crate::access::{self, BasicAuth, Kind, Rules, Told};
 use crate::blocking::{Lane, LaneError};
 use crate::http::{self, Refusal, Request};
 use crate::limits::{BODY_TIMEOUT, CREDENTIALS_BYTES, HASH_QUEUE, HASH_THREADS, HASH_TIMEOUT};
 use crate::net::lane_run;
 use crate::runtime;
+use crate::snapshot::Route;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -22,12 +24,16 @@ pub(super) struct Guard<'b> {
     authorization: Option<&'b [u8]>,
     /// The rules that it has passed: the entrypoint's and its route's.
     passed: (Held, Held),
+    /// It is known to come from this machine.
+    local: bool,
 }
 
 /// Why it goes no further.
 pub(super) enum Refused {
     /// A rule of that kind says so.
     By(Arc<Rules>, Kind),
+    /// The admin API is for clients on this machine alone.
+    NotLocal,
     /// Too much waits to be verified already.
     Busy(&'static str),
     /// The core stops.
@@ -39,21 +45,23 @@ impl<'b> Guard<'b> {
     pub fn new(request: &Request<'b>) -> Guard<'b> {
         let mut all = request.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(b"authorization"));
         let authorization = all.next().map(|field| field.value).filter(|_| all.next().is_none());
-        Guard { authorization, passed: (None, None) }
+        Guard { authorization, passed: (None, None), local: false }
     }
 
     /// Whether what it has passed is what holds now.
-    pub fn covers(&self, entrypoint: &Held, route: Option<&Held>) -> bool {
+    pub fn covers(&self, entrypoint: &Held, route: Option<&Route>) -> bool {
         let same = |passed: &Held, now: Option<&Arc<Rules>>| match (passed, now) {
             (_, None) => true,
             (Some(passed), Some(now)) => Arc::ptr_eq(passed, now),
             (None, Some(_)) => false,
         };
-        same(&self.passed.0, entrypoint.as_ref()) && same(&self.passed.1, route.and_then(Option::as_ref))
+        let of_route = route.and_then(|route| route.access.as_ref());
+        let is_local = self.local || route.is_none_or(|route| !route.admin);
+        is_local && same(&self.passed.0, entrypoint.as_ref()) && same(&self.passed.1, of_route)
     }
 
     /// Holds it against the lists of addresses that are in force now.
-    pub fn addresses(&self, client: &Client, request: &Request<'_>) -> Result<(), Refused> {
+    pub fn addresses(&mut self, client: &Client, request: &Request<'_>) -> Result<(), Refused> {
         self.rules(client, request).map(drop)
     }
 
@@ -80,11 +88,17 @@ impl<'b> Guard<'b> {
     }
 
     /// The rules in force, their lists passed.
-    fn rules(&self, client: &Client, request: &Request<'_>) -> Result<(Held, Held), Refused> {
+    fn rules(&mut self, client: &Client, request: &Request<'_>) -> Result<(Held, Held), Refused> {
         let snapshot = client.core.snapshot();
-        let route = snapshot.table.find(request.host);
+        let route = snapshot.route(request.host);
         if let Some(route) = route {
             client.record.route(&client.core, &route.alias);
+        }
+        if route.is_some_and(|route| route.admin) {
+            self.local = local::is_local(client, request);
+            if !self.local {
+                return Err(Refused::NotLocal);
+            }
         }
         let rules = (snapshot.entrypoint.access.clone(), route.and_then(|route| route.access.clone()));
         let from = address(client, request);
@@ -176,6 +190,10 @@ pub(super) fn refuse(
         Refused::Busy(why) => {
             metrics.passwords_unchecked.add(1);
             return exchange::own_answer(client, request, rest, &Own::new(503, *why), id);
+        }
+        Refused::NotLocal => {
+            let own = Own::new(403, "this host is for clients on the machine itself");
+            return exchange::own_answer(client, request, rest, &own, id);
         }
         Refused::Stopped => return (After::Close, Vec::new()),
     };

@@ -15,6 +15,7 @@ mod core;
 mod download;
 mod exchange;
 mod guard;
+mod local;
 mod opening;
 mod reach;
 mod record;

@@ -32,6 +32,8 @@ pub(super) struct Reached {
     pub timeouts: Timeouts,
     /// Its place among the connections that the route allows; such a connection is not kept.
     pub occupied: Option<Occupied>,
+    /// It is the admin API: asked as `localhost`, and its connection is not kept.
+    pub admin: bool,
 }
 
 /// Why no connection could be had.
@@ -101,8 +103,8 @@ fn failed(kind: UpstreamError, status: u16, reason: String) -> Next {
 
 fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], guard: &Guard<'_>, deadline: Instant) -> Next {
     let snapshot = core.snapshot();
-    let route = snapshot.table.find(host);
-    if !guard.covers(&snapshot.entrypoint.access, route.map(|route| &route.access)) {
+    let route = snapshot.route(host);
+    if !guard.covers(&snapshot.entrypoint.access, route.map(|route| &**route)) {
         return Next::Fail(Unreached::Unchecked);
     }
     let Some(route) = route else { return unknown(&snapshot, host, deadline) };
@@ -136,7 +138,7 @@ fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], guard: &Guard<'_>, dea
         Some(occupied) => occupied,
         None => None,
     };
-    let claim = Claim { in_flight, timeouts: route.timeouts, occupied };
+    let claim = Claim { in_flight, timeouts: route.timeouts, occupied, admin: route.admin };
     if let Some(stream) = core.upstreams.checkout(&key, runtime::now()) {
         return Next::Use(claim.reached(stream, key, true));
     }
@@ -148,12 +150,13 @@ struct Claim {
     in_flight: InFlight,
     timeouts: Timeouts,
     occupied: Option<Occupied>,
+    admin: bool,
 }
 
 impl Claim {
     fn reached(self, stream: Stream, key: PoolKey, reused: bool) -> Reached {
-        let Claim { in_flight, timeouts, occupied } = self;
-        Reached { stream, key, reused, in_flight, timeouts, occupied }
+        let Claim { in_flight, timeouts, occupied, admin } = self;
+        Reached { stream, key, reused, in_flight, timeouts, occupied, admin }
     }
 }
 
@@ -218,7 +221,7 @@ fn arrived(
     if !still_current(core, host, snapshot, endpoint) {
         return Next::Again;
     }
-    if is_own_listener(core, &reached.stream) {
+    if !route.admin && is_own_listener(core, &reached.stream) {
         return fail(
             508,
             format!("{} leads back to Tidegate's own listener {}", route.alias, reached.key.addr),
@@ -256,7 +259,7 @@ fn still_current(core: &Rc<Core>, host: &[u8], then: &Snapshot, endpoint: &Endpo
     if now.generation == then.generation {
         return true;
     }
-    match now.table.find(host).map(|route| &route.target) {
+    match now.route(host).map(|route| &route.target) {
         Some(Target::Endpoint(current)) => {
             current.entry.serial() == endpoint.entry.serial()
                 && current.port == endpoint.port

@@ -2,7 +2,7 @@
 
 use super::connection::Client;
 use super::core::RequestId;
-use super::exchange::{After, whole_body};
+use super::exchange::{self, After};
 use crate::http::{self, Request, Target};
 use crate::limits::BODY_TIMEOUT;
 use crate::runtime;
@@ -12,7 +12,7 @@ use crate::runtime;
 pub(super) fn to_https(client: &Client, request: &Request<'_>) -> Option<Vec<u8>> {
     let port = client.core.shared.https_port().filter(|_| !client.stream.is_tls())?;
     let snapshot = client.core.snapshot();
-    let route = snapshot.table.find(request.host)?;
+    let route = snapshot.route(request.host)?;
     if !route.redirect_http.unwrap_or(snapshot.redirect_http) {
         return None;
     }
@@ -37,13 +37,14 @@ pub(super) fn answer(
     location: &[u8],
     id: &RequestId,
 ) -> (After, Vec<u8>) {
-    let length = whole_body(request, rest).filter(|_| request.keep_alive && !client.core.draining());
-    let mut out = client.core.buffer();
-    http::write_redirect(&mut out, location, id.as_str(), length.is_some());
-    let sent = client.stream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
-    client.core.recycle(out);
-    match length {
-        Some(length) if sent.is_ok() => (After::KeepAlive, rest[length..].to_vec()),
-        _ => (After::Close, Vec::new()),
-    }
+    exchange::early_answer(client, request, rest, |keep_alive| {
+        let mut out = client.core.buffer();
+        http::write_redirect(&mut out, location, id.as_str(), keep_alive);
+        let sent = client.stream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
+        if sent.is_ok() {
+            client.record.own_answer(308, out.len(), 0);
+        }
+        client.core.recycle(out);
+        sent
+    })
 }

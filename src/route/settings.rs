@@ -67,6 +67,8 @@ pub struct Settings {
     pub tls: UpstreamTls,
     /// `middlewares`: who may ask.
     pub access: Option<Arc<Rules>>,
+    /// Where `ssl_trusted_certificate` was said; none if it was not.
+    pub trusted_place: Option<Place>,
     /// Where the alias was named.
     pub place: Place,
 }
@@ -98,6 +100,7 @@ impl Settings {
             redirect_http: None,
             tls: UpstreamTls::default(),
             access: None,
+            trusted_place: None,
             place,
         }
     }

@@ -10,6 +10,7 @@ pub use endpoint::{Endpoint, EndpointKey, EndpointLease, EndpointRegistry, Run};
 pub use publisher::{CoreView, Publisher};
 
 use crate::access::Rules;
+use crate::http::{self, HostParts};
 use crate::route::{Entrypoint, Table, Timeouts};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Host → route.
     pub table: Table<Arc<Route>>,
+    /// The way to the admin API, and the whole host that leads there: no alias comes before it.
+    pub admin: Option<(Arc<str>, Arc<Route>)>,
     /// The aliases of all routes.
     pub aliases: HashSet<Arc<str>>,
     /// Problems that stand.
@@ -56,6 +59,8 @@ pub struct Route {
     pub redirect_http: Option<bool>,
     /// Who may ask.
     pub access: Option<Arc<Rules>>,
+    /// It leads to the admin API: for clients on this machine alone.
+    pub admin: bool,
 }
 
 /// Where a route leads at this moment.
@@ -79,11 +84,20 @@ pub enum Unknown {
 }
 
 impl Snapshot {
+    /// The route of `host`, a Host field's value as it came.
+    pub fn route(&self, host: &[u8]) -> Option<&Arc<Route>> {
+        match &self.admin {
+            Some((name, route)) if is_host(name, host) => Some(route),
+            _ => self.table.find(host),
+        }
+    }
+
     /// The snapshot before the first publication: no routes.
     pub fn empty(recreate_wait: Duration) -> Self {
         Snapshot {
             generation: 0,
             table: Table::build(&[], []),
+            admin: None,
             aliases: HashSet::new(),
             problems: 0,
             unknown: Unknown::NotFound("".into()),
@@ -95,4 +109,10 @@ impl Snapshot {
             redirect_http: false,
         }
     }
+}
+
+/// Whether `host` is `name`, which is in lower case: as a whole, whatever its case, port and last dot.
+fn is_host(name: &str, host: &[u8]) -> bool {
+    let Ok(HostParts { name: given, .. }) = http::parse_host(host) else { return false };
+    given.strip_suffix(b".").unwrap_or(given).eq_ignore_ascii_case(name.as_bytes())
 }

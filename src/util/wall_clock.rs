@@ -31,7 +31,19 @@ pub fn now() -> WallTime {
     WallTime { seconds: since.as_secs(), millis: since.subsec_millis() as u16 }
 }
 
+/// A moment as RFC 3339 writes it, in UTC and to the second: `2026-11-26T05:37:07Z`. One before 1970 counts as
+/// 1970.
+pub fn rfc3339(seconds: i64) -> String {
+    let c = WallTime { seconds: u64::try_from(seconds).unwrap_or(0), millis: 0 }.civil();
+    format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", c.year, c.month, c.day, c.hour, c.minute, c.second)
+}
+
 impl WallTime {
+    /// Whole seconds since the Unix epoch.
+    pub fn unix(self) -> i64 {
+        i64::try_from(self.seconds).unwrap_or(i64::MAX)
+    }
+
     /// The same in the Gregorian calendar.
     pub fn civil(self) -> Civil {
         let (days, time) = (self.seconds / 86_400, self.seconds % 86_400);
@@ -62,11 +74,7 @@ mod tests {
     #[test]
     fn the_calendar_agrees_with_the_one_that_reads() {
         for seconds in (0..4_200_000_000_u64).step_by(86_399 * 7).chain([951_782_400, 1_709_164_799]) {
-            let c = WallTime { seconds, millis: 0 }.civil();
-            let text = format!(
-                "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-                c.year, c.month, c.day, c.hour, c.minute, c.second
-            );
+            let text = rfc3339(seconds as i64);
             assert_eq!(parse_rfc3339(&text), Some(seconds as i64 * 1_000_000_000), "{text}");
         }
     }

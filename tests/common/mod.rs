@@ -36,12 +36,14 @@ pub fn config(routes: &[(&str, SocketAddr)]) -> Config {
         tls: TlsConfig::default(),
         redirect_http: false,
         workers: Some(2),
+        workers_place: Place::Default,
         match_domains: Vec::new(),
         entrypoint: Default::default(),
         timeout_shutdown: Duration::from_secs(5),
         recreate_wait: Duration::from_secs(10),
         engines: Vec::new(),
         admin: None,
+        admin_host: None,
         file_routes: routes.iter().map(settings).collect(),
     }
 }

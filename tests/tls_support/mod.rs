@@ -59,11 +59,16 @@ impl Authority {
     }
 
     pub fn issue_until(&self, names: &[&str], year: i32) -> (String, String) {
+        self.issue_until_day(names, (year, 1, 1))
+    }
+
+    /// Until the beginning of a day: year, month, day.
+    pub fn issue_until_day(&self, names: &[&str], (year, month, day): (i32, u8, u8)) -> (String, String) {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, month, day);
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
@@ -77,7 +82,8 @@ pub fn write(dir: &Dir, file: &str, (cert, key): &(String, String)) -> CertPair 
     let at = |ending: &str| dir.0.join(format!("{file}.{ending}"));
     std::fs::write(at("crt"), cert).unwrap();
     std::fs::write(at("key"), key).unwrap();
-    CertPair { cert_path: at("crt"), key_path: at("key"), place: Place::Default }
+    let (place, key_place) = (Place::Default, Place::Default);
+    CertPair { cert_path: at("crt"), key_path: at("key"), place, key_place }
 }
 
 /// Like `openssl req -x509`: its own authority.

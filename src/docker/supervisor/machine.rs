@@ -32,7 +32,7 @@ use super::super::api::{ApiVersion, Greeting, Info};
 use super::super::client::CallError;
 use super::super::json::Event;
 use super::super::model::Container;
-use super::super::report::EngineState;
+use super::super::report::{EngineState, Identity};
 use super::super::socket::ConnectFailure;
 use super::containers::{Containers, backoff};
 use super::{OnStaleSocket, Timings};
@@ -114,6 +114,7 @@ pub(super) enum Action {
         reason: String,
         level: Level,
     },
+    Identity(Identity),
     Synced(Vec<Container>),
     Changed(Box<Container>),
     Died {
@@ -151,6 +152,8 @@ pub(super) struct Machine {
     session: u64,
     version: ApiVersion,
     told: Option<(EngineState, String)>,
+    /// What the engine is, as told.
+    identity: Option<Identity>,
     /// The last problem that is no state, so that it is logged once.
     trouble: Option<String>,
     /// Synced at least once since the start.
@@ -204,6 +207,7 @@ impl Machine {
             session: 0,
             version: super::super::api::OLDEST,
             told: None,
+            identity: None,
             trouble: None,
             ever_synced: false,
             unverified: false,
@@ -248,7 +252,7 @@ impl Machine {
             Input::Subscribed => self.subscribed(&mut out),
             Input::Event(event) => self.event(&event, &mut out),
             Input::Ended(ending) => self.ended(ending, now, &mut out),
-            Input::Info { session, result } if session == self.session => self.info(result, now),
+            Input::Info { session, result } if session == self.session => self.info(result, now, &mut out),
             Input::Listed { session, result } if session == self.session => {
                 self.listed(result, now, &mut out);
             }
@@ -399,10 +403,11 @@ impl Machine {
         }
     }
 
-    fn info(&mut self, result: Result<Info, CallError>, now: Instant) {
+    fn info(&mut self, result: Result<Info, CallError>, now: Instant, out: &mut Actions) {
         match result {
             Ok(info) => {
                 self.live_restore = info.live_restore;
+                self.identify(info, out);
                 self.infos = Again { next: Some(now + self.timings.relist_every), failed: 0 };
             }
             Err(error) => {
@@ -410,6 +415,16 @@ impl Machine {
                 self.infos.failed = self.infos.failed.saturating_add(1);
                 self.infos.next = Some(now + backoff(self.infos.failed, &self.timings));
             }
+        }
+    }
+
+    /// Reports what the engine is, if it is another than the last.
+    fn identify(&mut self, info: Info, out: &mut Actions) {
+        let Info { server_version: version, operating_system: system, architecture, .. } = info;
+        let identity = Identity { version, api: self.version, system, architecture };
+        if self.identity.as_ref() != Some(&identity) {
+            self.identity = Some(identity.clone());
+            out.push(Action::Identity(identity));
         }
     }
 

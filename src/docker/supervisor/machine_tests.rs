@@ -176,10 +176,21 @@ fn an_engine_without_containers_is_ready_at_once() {
 }
 
 #[test]
+fn what_the_engine_is_is_told_once_and_when_it_is_another() {
+    let mut scene = Scene::ready(&[]);
+    let mut told = |version: &str| {
+        let info = Info { server_version: version.into(), ..Info::default() };
+        let actions = scene.feed(Input::Info { session: scene.session(), result: Ok(info) });
+        actions.iter().filter(|action| matches!(action, Action::Identity(_))).count()
+    };
+    assert_eq!((told("20.10.24"), told("20.10.24"), told("29.0.0")), (1, 0, 1));
+}
+
+#[test]
 fn what_a_failed_connect_means() {
     use ConnectFailure as F;
     let why = || "why".to_owned();
-    let live = |live_restore| Ok(Info { live_restore, server_version: why(), system_time: None });
+    let live = |live_restore| Ok(Info { live_restore, ..Info::default() });
     type Before = fn(&mut Scene);
     let never: Before = |_| {};
     let was_ready: Before = |scene| {
@@ -259,7 +270,7 @@ fn denied_needs_a_second_and_is_tried_less_often() {
 fn behind_a_door_that_closed_later_addresses_may_change() {
     for (live_restore, expected) in [(false, EngineState::Unverified), (true, EngineState::Denied)] {
         let mut scene = Scene::ready(&[]);
-        let info = Info { live_restore, server_version: String::new(), system_time: None };
+        let info = Info { live_restore, ..Info::default() };
         scene.feed(Input::Info { session: scene.session(), result: Ok(info) });
         scene.feed(Input::Ended(Ending::Closed("eof".into())));
         let denied = || Input::ConnectFailed(ConnectFailure::Denied("no permission".into()));
@@ -486,7 +497,7 @@ fn an_info_that_fails_is_asked_again() {
     let session = scene.session();
     assert_eq!(scene.feed(Input::Info { session, result: Err(CallError::Late) }), []);
     assert_eq!(scene.after(limits::ENGINE_BACKOFF), [Action::Info]);
-    let info = Info { live_restore: true, server_version: String::new(), system_time: None };
+    let info = Info { live_restore: true, ..Info::default() };
     scene.feed(Input::Info { session, result: Ok(info) });
     scene.feed(Input::Ended(Ending::Closed("eof".into())));
     scene.feed(Input::ConnectFailed(ConnectFailure::Stale("deleted".into())));

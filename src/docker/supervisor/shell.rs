@@ -177,6 +177,7 @@ impl Shell {
                 log::log!(level, "engine {}: {state}: {reason}", self.name);
                 (self.report)(Report::State { engine: engine(), state, reason });
             }
+            Action::Identity(identity) => (self.report)(Report::Identity { engine: engine(), identity }),
             Action::Synced(containers) => (self.report)(Report::Synced { engine: engine(), containers }),
             Action::Changed(container) => (self.report)(Report::Changed { engine: engine(), container }),
             Action::Died { id, at } => {

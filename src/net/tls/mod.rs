@@ -10,9 +10,11 @@ mod verify;
 mod x509;
 
 pub use self::accept::{accept, handshakes};
-pub use self::certs::{CertStore, Certs, Listed, LoadedCerts};
+pub use self::certs::{CertStore, Certs, Listed, LoadedCerts, Refusal, Served};
 pub use self::connect::{TlsTarget, connect};
 pub use self::stream::TlsStream;
+pub use self::verify::trusted;
+pub use self::x509::Facts;
 
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, OnceLock};

@@ -1,5 +1,6 @@
 //! Whom to believe among upstreams.
 
+use super::x509::Facts;
 use super::{pem, provider};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -92,6 +93,19 @@ impl Trust {
         let parsed = ParsedCertificate::try_from(cert);
         Some(parsed.and_then(|parsed| rustls::client::verify_server_name(&parsed, name)))
     }
+}
+
+/// What the certificates of a trust file say (blocking).
+///
+/// # Errors
+/// As for an upstream that is verified against it; nothing but a file is read, for others may make us wait.
+pub fn trusted(path: &Path) -> Result<Vec<Facts>, String> {
+    match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => return Err(format!("{} is no file", path.display())),
+        _ => {}
+    }
+    let trust = Trust::file(path)?;
+    Ok(trust.pinned.iter().filter_map(|certificate| super::x509::facts(certificate)).collect())
 }
 
 impl ServerCertVerifier for Trust {

@@ -1,10 +1,13 @@
 //! The little that is read from a certificate here: whose it is and how long it is valid (RFC 5280 §4.1).
 
-use crate::limits::CERT_NAMES;
+use crate::limits::{CERT_NAME_PARTS as NAME_PARTS, CERT_NAMES};
 
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub struct Facts {
+    /// Whose it is, and who says so: the names' parts as `CN=…, O=…`; empty if there are none.
+    pub subject: String,
+    pub issuer: String,
     /// Its DNS names (subjectAltName), in lower case; wildcards as `*.example.com`.
     pub names: Vec<String>,
     /// Seconds since the Unix epoch: the first and the last moment of its validity.
@@ -19,15 +22,17 @@ pub(super) fn facts(der: &[u8]) -> Option<Facts> {
     if tbs.first() == Some(&0xA0) {
         tbs = element(tbs)?.2;
     }
-    // serialNumber, signature, issuer
-    for _ in 0..3 {
+    // serialNumber, signature
+    for _ in 0..2 {
         tbs = element(tbs)?.2;
     }
+    let (_, issuer, tbs) = element(tbs)?;
     let (_, validity, tbs) = element(tbs)?;
     let (from_kind, from, rest) = element(validity)?;
     let (to_kind, to, _) = element(rest)?;
-    // subject, subjectPublicKeyInfo
-    let mut tbs = element(element(tbs)?.2)?.2;
+    let (_, subject, tbs) = element(tbs)?;
+    // subjectPublicKeyInfo
+    let mut tbs = element(tbs)?.2;
     let mut names = Vec::new();
     while let Some((tag, value, rest)) = element(tbs) {
         if tag == 0xA3 {
@@ -35,7 +40,8 @@ pub(super) fn facts(der: &[u8]) -> Option<Facts> {
         }
         tbs = rest;
     }
-    Some(Facts { names, not_before: seconds(from_kind, from)?, not_after: seconds(to_kind, to)? })
+    let (not_before, not_after) = (seconds(from_kind, from)?, seconds(to_kind, to)?);
+    Some(Facts { subject: parts(subject), issuer: parts(issuer), names, not_before, not_after })
 }
 
 /// The first element of `der`: tag, contents, and what follows.
@@ -54,6 +60,28 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     }
     let (value, rest) = rest.split_at_checked(length)?;
     Some((*tag, value, rest))
+}
+
+/// Parts of a name that people look at, under id-at (2.5.4).
+const PARTS: [(u8, &str); 3] = [(3, "CN"), (10, "O"), (11, "OU")];
+
+/// A distinguished name in words: a sequence of sets of pairs (RFC 5280 §4.1.2.4).
+fn parts(mut name: &[u8]) -> String {
+    let mut said: Vec<String> = Vec::new();
+    while let Some((_, mut set, rest)) = element(name) {
+        name = rest;
+        while let Some((_, pair, rest)) = element(set) {
+            set = rest;
+            let Some((_, &[0x55, 0x04, kind], value)) = element(pair) else { continue };
+            let part = PARTS.iter().find(|(known, _)| *known == kind);
+            if let Some(((_, part), (_, text, _))) =
+                part.zip(element(value)).filter(|_| said.len() < NAME_PARTS)
+            {
+                said.push(format!("{part}={}", String::from_utf8_lossy(text)));
+            }
+        }
+    }
+    said.join(", ")
 }
 
 const SUBJECT_ALT_NAME: [u8; 3] = [0x55, 0x1D, 0x11];
