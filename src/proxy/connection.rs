@@ -90,19 +90,23 @@ fn admit_plain(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Over the cap a connection is closed before its handshake: an answer would cost more than it is worth. PROXY
-/// headers are for plain listeners so far: where they are required, nobody comes in here.
+/// Over the cap a connection is closed before its handshake: an answer would cost more than it is worth.
 fn shake_hands(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     let ip = peer.ip();
-    if core.entrypoint(|e| matches!(e.opening(ip), Opening::Header | Opening::Refused)) {
-        return log::debug!("{peer}: a PROXY header is required, and not supported before TLS: closed");
-    }
+    let (opening, timeout) = core.entrypoint(|e| (e.opening(ip), e.timeouts.header));
+    let expected = |required| Some(tls::Header { required, deadline: runtime::now() + timeout });
+    let header = match opening {
+        Opening::Request => None,
+        Opening::MaybeHeader => expected(false),
+        Opening::Header => expected(true),
+        Opening::Refused => return log::debug!("{peer} is no trusted proxy: closed"),
+    };
     let Ok(admitted) = admit(core, peer) else { return };
     let certs = core.shared.certs.current();
     let core = Rc::clone(core);
-    tls::accept(tcp, certs, move |stream| {
+    tls::accept(tcp, certs, header, move |stream, named| {
         let deadline = runtime::now() + core.entrypoint(|e| e.timeouts.header);
-        idle(Client::new(&core, stream, peer, admitted), Vec::new(), deadline);
+        idle(Client::new(&core, stream, named.unwrap_or(peer), admitted), Vec::new(), deadline);
     });
 }
 
