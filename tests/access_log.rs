@@ -181,6 +181,47 @@ fn json_lines_hold_godoxys_keys_and_ours() {
 }
 
 #[test]
+fn a_tunnel_has_its_line_at_its_end_with_its_bytes_and_its_time() {
+    let backend = Backend::start(|mut conn| {
+        conn.request();
+        conn.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello");
+        while let Some(bytes) = conn.bytes() {
+            // Twice what has come.
+            conn.send(&bytes);
+            conn.send(&bytes);
+        }
+        conn.close();
+    });
+    let log = Logged::start(AccessLogFormat::Json, backend.addr);
+    let ask = "GET /ws HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+    for cut in [false, true] {
+        let mut client = log.proxy.client();
+        client.send(format!("{ask}early"));
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        client.exactly(15);
+        let bytes = vec![b'x'; 100_000];
+        client.send(&bytes);
+        client.exactly(200_000);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(fs::read_to_string(&log.path).unwrap_or_default().lines().count(), usize::from(cut));
+        match cut {
+            true => common::reset(client),
+            false => {
+                client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+                assert!(client.is_closed());
+            }
+        }
+        let line = log.lines(1 + usize::from(cut)).pop().unwrap();
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&object["status"], &object["path"]), (&101.into(), &"/ws".into()), "{line}");
+        assert_eq!(object["received"], ask.len() + 5 + 100_000, "{line}");
+        assert_eq!(object["size"], 15 + 200_000, "{line}");
+        let duration = object["duration"].as_f64().unwrap();
+        assert!((0.3..DEADLINE.as_secs_f64()).contains(&duration), "{line}");
+    }
+}
+
+#[test]
 fn no_request_can_forge_a_line() {
     let backend = backend();
     for format in [AccessLogFormat::Common, AccessLogFormat::Combined, AccessLogFormat::Json] {

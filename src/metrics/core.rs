@@ -20,10 +20,18 @@ pub struct CoreMetrics {
     pub gate_waiting: Tally,
     /// Requests answered 503 because a gate was full.
     pub gate_full: Tally,
-    /// Bytes received from clients in exchanges.
+    /// Bytes received from clients in exchanges, tunnels included.
     pub received: Tally,
-    /// Bytes sent to clients in exchanges.
+    /// Bytes sent to clients in exchanges, tunnels included.
     pub sent: Tally,
+    /// Tunnels open.
+    pub tunnels: Tally,
+    /// Tunnels opened.
+    pub tunnels_opened: Tally,
+    /// Bytes received from clients through tunnels.
+    pub tunnel_received: Tally,
+    /// Bytes sent to clients through tunnels, the heads of their 101 included.
+    pub tunnel_sent: Tally,
     /// Coroutines alive, as of the last tick.
     pub coroutines: Tally,
     /// Idle upstream connections, as of the last tick.

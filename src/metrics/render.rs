@@ -174,9 +174,10 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
     let help = "Requests answered 503 because too many waited at a gate.";
     text.single("tidegate_gate_full_total", counter, help, full);
     let received = metrics.sum(|core| core.received.get());
-    text.single("tidegate_received_bytes_total", counter, "Bytes of requests from clients.", received);
+    text.single("tidegate_received_bytes_total", counter, "Bytes of requests and tunnels from clients.", received);
     let sent = metrics.sum(|core| core.sent.get());
-    text.single("tidegate_sent_bytes_total", counter, "Bytes of answers to clients.", sent);
+    text.single("tidegate_sent_bytes_total", counter, "Bytes of answers and tunnels to clients.", sent);
+    tunnels(text, metrics);
     let coroutines = metrics.sum(|core| core.coroutines.get());
     text.single("tidegate_coroutines", gauge, "Coroutines alive.", coroutines);
     text.single(
@@ -194,6 +195,23 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
     text.head(name, counter, "Access log lines lost, by cause.");
     text.sample(name, &[("cause", "queue_full")], dropped);
     text.sample(name, &[("cause", "write_failed")], process.access_lines_lost);
+}
+
+fn tunnels(text: &mut Text, metrics: &Metrics) {
+    let open = metrics.sum(|core| core.tunnels.get());
+    text.single("tidegate_tunnels", "gauge", "Tunnels (WebSocket and other upgrades) open.", open);
+    let opened = metrics.sum(|core| core.tunnels_opened.get());
+    text.single("tidegate_tunnels_total", "counter", "Tunnels opened.", opened);
+    let name = "tidegate_tunnel_bytes_total";
+    text.head(
+        name,
+        "counter",
+        "Bytes through tunnels from and to clients; the totals of all bytes hold them too.",
+    );
+    let received = metrics.sum(|core| core.tunnel_received.get());
+    text.sample(name, &[("direction", "received")], received);
+    let sent = metrics.sum(|core| core.tunnel_sent.get());
+    text.sample(name, &[("direction", "sent")], sent);
 }
 
 fn control(text: &mut Text, process: &Process) {

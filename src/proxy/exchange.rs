@@ -318,13 +318,14 @@ fn switch(
     let mut to_client = Vec::new();
     http::write_forward_response(&mut to_client, response, ResponseFraming::None, true, request.version);
     to_client.extend_from_slice(&buffer[response.head_len..]);
+    let head = to_client.len() - (buffer.len() - response.head_len);
     client.record.answered(&client.core, response.status, None);
-    client.record.sent(to_client.len(), buffer.len() - response.head_len);
+    client.record.switched(&client.core);
     let to_upstream = match sent {
         Sent::Whole(rest) => rest.clone(),
         Sent::Going(_) => Vec::new(),
     };
-    tunnel::run(client, upstream, to_client, to_upstream)
+    tunnel::run(client, upstream, to_client, head, to_upstream)
 }
 
 fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
