@@ -73,7 +73,8 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle upstream connections kept per endpoint and core.
 pub const UPSTREAM_IDLE_PER_ENDPOINT: usize = 64;
 
-/// TLS handshakes of clients at once, all cores together; one more is closed. Each takes some 12 KB at most.
+/// TLS handshakes of clients at once, PROXY headers before them included, all cores together; one more is closed.
+/// Each takes some 12 KB at most.
 pub const TLS_HANDSHAKES: usize = 2_048;
 /// Time for a client's whole TLS handshake.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

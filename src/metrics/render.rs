@@ -1,7 +1,7 @@
 //! Prometheus' text format, version 0.0.4.
 
 use super::routes::{BUCKETS, CLASSES, RouteTally};
-use super::{Metrics, TLS_HANDSHAKES_FAILED, TLS_HANDSHAKES_REFUSED, UpstreamError};
+use super::{Metrics, Refusal, TLS_HANDSHAKES_FAILED, TLS_HANDSHAKES_REFUSED, UpstreamError};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -157,9 +157,16 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
     text.single("tidegate_connections_open", gauge, "Client connections open.", open);
     let accepted = metrics.sum(|core| core.accepted.get());
     text.single("tidegate_connections_accepted_total", counter, "Client connections accepted.", accepted);
-    let refused = metrics.sum(|core| core.refused.get());
-    let help = "Client connections that got no service because a bound was reached.";
-    text.single("tidegate_connections_refused_total", counter, help, refused);
+    let name = "tidegate_connections_refused_total";
+    text.head(
+        name,
+        counter,
+        "Client connections that got no service because a bound was reached, by reason.",
+    );
+    for refusal in Refusal::ALL {
+        let count = metrics.sum(|core| core.refused[refusal.index()].get());
+        text.sample(name, &[("reason", refusal.name())], count);
+    }
     let name = "tidegate_upstream_errors_total";
     text.head(name, counter, "Failures at upstreams by kind.");
     for kind in UpstreamError::ALL {
@@ -174,7 +181,12 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
     let help = "Requests answered 503 because too many waited at a gate.";
     text.single("tidegate_gate_full_total", counter, help, full);
     let received = metrics.sum(|core| core.received.get());
-    text.single("tidegate_received_bytes_total", counter, "Bytes of requests and tunnels from clients.", received);
+    text.single(
+        "tidegate_received_bytes_total",
+        counter,
+        "Bytes of requests and tunnels from clients.",
+        received,
+    );
     let sent = metrics.sum(|core| core.sent.get());
     text.single("tidegate_sent_bytes_total", counter, "Bytes of answers and tunnels to clients.", sent);
     tunnels(text, metrics);

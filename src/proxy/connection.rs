@@ -15,6 +15,7 @@ use super::record::{Asked, Record};
 use super::{Admitted, Entrance, Protocol};
 use crate::http;
 use crate::limits::{LISTENER_LINGER, REQUEST_HEAD_BYTES};
+use crate::metrics::Refusal;
 use crate::net::{Listener, Stream, tls};
 use crate::route::Opening;
 use crate::runtime::{self, Abort, TcpStream, Wake};
@@ -78,7 +79,7 @@ fn admit_plain(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     let stream = Stream::Plain(tcp);
     let admitted = match admit(core, peer) {
         Ok(admitted) => admitted,
-        Err(reason) => return refuse(core, stream, reason),
+        Err(refusal) => return refuse(core, stream, refusal.reason()),
     };
     let client = Client::new(core, stream, peer, admitted);
     let deadline = runtime::now() + timeout;
@@ -110,19 +111,16 @@ fn shake_hands(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     });
 }
 
-/// Counts a connection in, or says why not.
-fn admit(core: &Rc<Core>, peer: SocketAddr) -> Result<Open, &'static str> {
+/// Counts a connection in, or says why not. One that is refused has no line in the access log: it has asked for
+/// nothing, and whoever opens connections in a loop would push the lines of requests out of the queue.
+fn admit(core: &Rc<Core>, peer: SocketAddr) -> Result<Open, Refusal> {
     core.metrics.accepted.add(1);
     let most = core.entrypoint(|e| e.most_connections(peer.ip()));
     match core.shared.admit(peer.ip(), most) {
         Ok(admitted) => Ok(Open::new(core, admitted)),
-        Err(reason) => {
-            core.metrics.refused.add(1);
-            let refused = core.metrics.refused.get();
-            if refused.is_power_of_two() {
-                log::warn!("{peer}: {reason}: this core refused {refused} so far with 503");
-            }
-            Err(reason)
+        Err(refusal) => {
+            core.refused(refusal, peer.ip());
+            Err(refusal)
         }
     }
 }
@@ -228,15 +226,14 @@ fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
 /// Gives the connection a coroutine.
 fn work(client: Client, head: Vec<u8>, f: impl FnOnce(Client, Vec<u8>) + 'static) {
     let core = Rc::clone(&client.core);
-    let guard = core.work();
+    let (guard, peer) = (core.work(), client.peer.ip());
     let spawned = runtime::spawn(move || {
         let _guard = guard;
         f(client, head);
     });
     if spawned.is_err() {
         // The closure, and with it the connection, is gone: memory or the coroutine limit is exhausted.
-        core.metrics.refused.add(1);
-        log::warn!("no stack for a connection: it was closed");
+        core.refused(Refusal::NoStack, peer);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::access_log::Queue;
 use crate::gate::{Gates, Passed};
 use crate::lifecycle::{CoreLeases, Refused};
 use crate::limits::BUFFERS_KEPT;
-use crate::metrics::{CoreMetrics, RouteTally};
+use crate::metrics::{CoreMetrics, Refusal, RouteTally};
 use crate::route::Entrypoint;
 use crate::runtime::{self, Abort};
 use crate::snapshot::{CoreView, Endpoint, EndpointKey, Run, Snapshot};
@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -34,6 +35,8 @@ pub(super) struct Core {
     routes: RefCell<HashMap<Arc<str>, Rc<CountedRoute>>>,
     /// Dropped lines of the access log that were said.
     drops_said: Cell<u64>,
+    /// Refused connections that were said, and whose the last was, by [`Refusal::index`].
+    refusals_said: RefCell<[(u64, Option<IpAddr>); Refusal::ALL.len()]>,
     gates: Gates,
     view: RefCell<CoreView>,
     leases: RefCell<CoreLeases<EndpointKey, Run>>,
@@ -65,6 +68,7 @@ impl Core {
             access_log_version,
             routes: RefCell::default(),
             drops_said: Cell::new(0),
+            refusals_said: RefCell::default(),
             gates: Gates::default(),
             view: RefCell::new(view),
             leases: RefCell::new(CoreLeases::new()),
@@ -113,6 +117,30 @@ impl Core {
         let unsaid = dropped - self.drops_said.replace(dropped);
         if unsaid > 0 {
             log::warn!("access log: {unsaid} lines dropped, its writer is too slow or blocked");
+        }
+        self.say_refusals();
+    }
+
+    /// A client's connection gets no service.
+    pub fn refused(&self, refusal: Refusal, peer: IpAddr) {
+        self.metrics.refused[refusal.index()].add(1);
+        self.refusals_said.borrow_mut()[refusal.index()].1 = Some(peer);
+    }
+
+    /// Says what was refused since the last time: a line a tick, however many there were.
+    fn say_refusals(&self) {
+        for refusal in Refusal::ALL {
+            let refused = self.metrics.refused[refusal.index()].get();
+            let (before, last) = {
+                let mut said = self.refusals_said.borrow_mut();
+                let (before, last) = said[refusal.index()];
+                said[refusal.index()] = (refused, None);
+                (before, last)
+            };
+            if let Some(last) = last {
+                let count = refused.wrapping_sub(before);
+                log::warn!("{}: {count} refused, the last from {last}", refusal.in_words());
+            }
         }
     }
 
