@@ -214,6 +214,7 @@ impl World {
                 timeouts: timeouts.tuned(tuning),
                 max_conns: tuning.max_conns_per_host,
                 redirect_http: candidate.redirect_http,
+                access_log: tuning.access_log.unwrap_or(true),
             };
             (alias.to_string(), Arc::new(route))
         });

@@ -97,7 +97,7 @@ fn failed(kind: UpstreamError, status: u16, reason: String) -> Next {
 fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], deadline: Instant) -> Next {
     let snapshot = core.snapshot();
     let Some(route) = snapshot.table.find(host) else { return unknown(&snapshot, host, deadline) };
-    record.route(core, &route.alias);
+    record.route(core, route);
     let endpoint = match &route.target {
         Target::Endpoint(endpoint) => endpoint,
         Target::Wait(why) => {

@@ -9,11 +9,11 @@ use crate::http::{Request, Version};
 use crate::limits::ACCESS_LOG_TYPE_BYTES;
 use crate::metrics::UpstreamError;
 use crate::runtime;
+use crate::snapshot::Route;
 use crate::util::wall_clock;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The exchange that a connection is in.
@@ -31,6 +31,8 @@ pub(super) struct Record {
     tunnel_received: Cell<u64>,
     /// It is in the counts already: its tunnel is open.
     counted: Cell<bool>,
+    /// Its route wants no line.
+    silent: Cell<bool>,
     /// Bytes sent to the client, heads and framing included.
     sent: Cell<u64>,
     /// Bytes of the answer's body that were sent.
@@ -85,6 +87,7 @@ impl Record {
         self.body_received.set(0);
         self.tunnel_received.set(0);
         self.counted.set(false);
+        self.silent.set(false);
         self.sent.set(0);
         self.body_sent.set(0);
         self.route.take();
@@ -92,10 +95,11 @@ impl Record {
     }
 
     /// Its host is that of this route.
-    pub fn route(&self, core: &Core, alias: &Arc<str>) {
-        let mut route = self.route.borrow_mut();
-        if route.as_ref().is_none_or(|known| known.alias != *alias) {
-            *route = Some(core.counted_route(alias));
+    pub fn route(&self, core: &Core, route: &Route) {
+        self.silent.set(!route.access_log);
+        let mut counted = self.route.borrow_mut();
+        if counted.as_ref().is_none_or(|known| known.alias != route.alias) {
+            *counted = Some(core.counted_route(&route.alias));
         }
     }
 
@@ -159,11 +163,14 @@ impl Record {
         }
     }
 
-    /// The exchange is over: it is counted, and its line queued.
+    /// The exchange is over: it is counted, and its line queued unless its route wants none.
     pub fn end(&self, core: &Core, peer: IpAddr, asked: &Asked<'_>, id: &RequestId) {
         let Some(begun) = self.begun.take() else { return };
         let duration = runtime::now().saturating_duration_since(begun);
         self.count(core, duration);
+        if self.silent.get() {
+            return;
+        }
         let received = self.head_received.get() + self.body_received.get() + self.tunnel_received.get();
         let route = self.route.borrow();
         let content_type = self.content_type.borrow();

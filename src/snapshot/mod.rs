@@ -53,6 +53,8 @@ pub struct Route {
     pub max_conns: Option<u32>,
     /// Whether plain requests are sent to HTTPS.
     pub redirect_http: Option<bool>,
+    /// Whether its requests have lines in the access log.
+    pub access_log: bool,
 }
 
 /// Where a route leads at this moment.
