@@ -296,6 +296,8 @@ fn plain_requests_are_sent_to_https_where_the_route_wants_it() {
     assert_eq!(client.response().text(), "plain");
     client.send("GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n");
     assert_eq!(client.response().status, 404);
+    let counted = "tidegate_requests_total{route=\"app\",class=\"3xx\"} 2\n";
+    wait_until("the redirects to be counted", || proxy.observed.metrics_text().contains(counted));
 }
 
 #[test]

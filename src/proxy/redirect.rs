@@ -13,6 +13,7 @@ pub(super) fn to_https(client: &Client, request: &Request<'_>) -> Option<Vec<u8>
     let port = client.core.shared.https_port.filter(|_| !client.stream.is_tls())?;
     let snapshot = client.core.snapshot();
     let route = snapshot.table.find(request.host)?;
+    client.record.route(&client.core, route);
     if !route.redirect_http.unwrap_or(snapshot.redirect_http) {
         return None;
     }
@@ -41,6 +42,10 @@ pub(super) fn answer(
     let mut out = client.core.buffer();
     http::write_redirect(&mut out, location, id.as_str(), length.is_some());
     let sent = client.stream.write_all(&out, Some(runtime::now() + BODY_TIMEOUT));
+    client.record.body_received(length.unwrap_or(0) as u64);
+    if sent.is_ok() {
+        client.record.own_answer(308, out.len(), 0);
+    }
     client.core.recycle(out);
     match length {
         Some(length) if sent.is_ok() => (After::KeepAlive, rest[length..].to_vec()),
