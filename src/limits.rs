@@ -59,9 +59,12 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Silence of an upstream after which the client's side is watched for its end: most answers are faster, and
 /// pay nothing.
 pub const CLIENT_WATCH_AFTER: Duration = Duration::from_millis(250);
-/// Time for an answer after the client has ended its side: one that only closed for writing still gets it,
-/// one that has gone doesn't hold the upstream.
-pub const CLIENT_GONE_GRACE: Duration = Duration::from_millis(500);
+/// A client that ends its side within this after its request's last byte only has nothing more to send, and gets
+/// its whole answer; one that ends it later has gone. Long enough for an end that was lost once on its way.
+pub const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(500);
+/// Silence after which the kernel asks whether a half-closed client is still there: one that had gone is
+/// forgotten by its own kernel after 60 s (tcp_fin_timeout), which answers with a reset then.
+pub const HALF_CLOSED_KEEPALIVE: Duration = Duration::from_secs(16);
 /// Silence of a tunnel after which the kernel asks the peer whether it is still there; four probes follow, a
 /// quarter of this apart.
 pub const TUNNEL_KEEPALIVE: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use crate::lifecycle::{CoreLeases, Refused};
 use crate::limits::BUFFERS_KEPT;
 use crate::metrics::{CoreMetrics, Refusal, RouteTally};
 use crate::route::Entrypoint;
-use crate::runtime::{self, Abort};
+use crate::runtime::{self, Abort, LocalWaker};
 use crate::snapshot::{CoreView, Endpoint, EndpointKey, Run, Snapshot};
 use crate::upstream::Upstreams;
 use crossbeam_channel::Sender;
@@ -181,10 +181,15 @@ impl Core {
         Some(Occupied { core, service, busy })
     }
 
-    /// Waits at the gate of `service`.
-    pub fn wait(&self, service: &Arc<str>, deadline: Instant) -> io::Result<Passed> {
+    /// Waits at the gate of `service`; `leaving` gets what wakes it before its time.
+    pub fn wait(
+        &self,
+        service: &Arc<str>,
+        deadline: Instant,
+        leaving: impl FnOnce(LocalWaker),
+    ) -> io::Result<Passed> {
         self.metrics.gate_waiting.add(1);
-        let passed = self.gates.wait(service, deadline);
+        let passed = self.gates.wait(service, deadline, leaving);
         self.metrics.gate_waiting.take(1);
         passed
     }

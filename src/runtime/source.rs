@@ -82,6 +82,7 @@ struct Source {
     readable: bool,
     writable: bool,
     ended: bool,
+    failed: bool,
 }
 
 enum Reader {
@@ -116,6 +117,7 @@ impl Sources {
             readable: false,
             writable,
             ended: false,
+            failed: false,
         };
         Token { slot: self.slab.insert(source), generation }
     }
@@ -141,6 +143,7 @@ impl Sources {
         source.readable |= event.readable;
         source.writable |= event.writable;
         source.ended |= event.ended;
+        source.failed |= event.failed;
         if event.writable {
             woken.write = source.writer.take();
         }
@@ -335,16 +338,23 @@ impl Io {
         self.core.sources.borrow_mut().used_up(self.token, direction, surely);
     }
 
-    /// Has `callback` run on the core's own stack when it happens; soon if the other side has
-    /// ended already.
+    /// Whether the other side has sent its last byte, or the connection has failed, as far as the poller has told.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.core.sources.borrow_mut().get(self.token).is_none_or(|source| source.ended)
+    }
+
+    /// Has `callback` run on the core's own stack when it happens; soon if it has happened already.
     pub(crate) fn watch(&self, of: Of, callback: EndCallback) -> EndWatch {
         let (core, key) = (self.core.clone(), self.token.to_key());
         let mut sources = core.sources.borrow_mut();
-        let ended = sources.get(self.token).is_none_or(|s| s.ended);
+        let happened = sources.get(self.token).is_none_or(|s| match of {
+            Of::End => s.ended,
+            Of::Failure => s.failed,
+        });
         let before = sources.watches.insert(key, (of, callback));
         drop(sources);
         drop(before);
-        if ended {
+        if happened {
             let told = core.clone();
             core.defer(move || {
                 let callback = told.sources.borrow_mut().watches.remove(&key);
