@@ -55,6 +55,14 @@ impl TcpStream {
         stream::read(&self.io, buf, deadline)
     }
 
+    /// As [`TcpStream::read`]; `abort` ends it.
+    ///
+    /// # Errors
+    /// Also [`is_aborted`](super::is_aborted).
+    pub fn read_until(&self, buf: &mut [u8], deadline: Option<Instant>, abort: &Abort) -> io::Result<usize> {
+        stream::read_until(&self.io, buf, Until { deadline, abort: Some(abort) })
+    }
+
     /// Reads what is there, without waiting; `None` would wait. For the core's own stack.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         stream::try_read(&self.io, buf)
