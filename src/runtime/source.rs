@@ -224,6 +224,8 @@ pub(crate) struct Io {
     core: Rc<Core>,
     token: Token,
     fd: OwnedFd,
+    /// Closing it doesn't detach it: there are duplicates.
+    shared: bool,
 }
 
 /// What an attempt did: its result, and whether it used the direction up.
@@ -248,8 +250,18 @@ impl Io {
     pub(crate) fn attach(fd: OwnedFd, writable: bool) -> io::Result<Io> {
         let core = Core::current().ok_or_else(error::not_on_a_coroutine)?;
         let token = core.sources.borrow_mut().insert(writable);
-        let io = Io { core, token, fd };
+        let io = Io { core, token, fd, shared: false };
         io.core.attach(&io.fd, token)?;
+        Ok(io)
+    }
+
+    /// As [`Io::attach`], for a listener of which other cores have duplicates: a connection wakes one of them.
+    pub(crate) fn attach_shared(fd: OwnedFd) -> io::Result<Io> {
+        let core = Core::current().ok_or_else(error::not_on_a_coroutine)?;
+        let token = core.sources.borrow_mut().insert(false);
+        let mut io = Io { core, token, fd, shared: false };
+        io.core.attach_shared(&io.fd, token)?;
+        io.shared = true;
         Ok(io)
     }
 
@@ -425,6 +437,11 @@ impl Drop for Io {
         let source = self.core.sources.borrow_mut().remove(self.token);
         if let Some(timer) = source.as_ref().and_then(|s| s.timer) {
             self.core.cancel(timer);
+        }
+        if self.shared
+            && let Err(error) = self.core.detach(&self.fd)
+        {
+            log::warn!("a shared listener stays at its poller: {error}");
         }
         // Outside the borrow: a callback may own another socket. The descriptor is closed after this, and
         // closing detaches it from epoll.
