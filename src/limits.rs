@@ -98,9 +98,12 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Silence of an upstream after which the client's side is watched for its end: most answers are faster, and
 /// pay nothing.
 pub const CLIENT_WATCH_AFTER: Duration = Duration::from_millis(250);
-/// Time for an answer after the client has ended its side: one that only closed for writing still gets it,
-/// one that has gone doesn't hold the upstream.
-pub const CLIENT_GONE_GRACE: Duration = Duration::from_millis(500);
+/// A client that ends its side within this after its request's last byte only has nothing more to send, and gets
+/// its whole answer; one that ends it later has gone. Long enough for an end that was lost once on its way.
+pub const HALF_CLOSE_WITHIN: Duration = Duration::from_millis(500);
+/// Silence after which the kernel asks whether a half-closed client is still there: one that had gone is
+/// forgotten by its own kernel after 60 s (tcp_fin_timeout), which answers with a reset then.
+pub const HALF_CLOSED_KEEPALIVE: Duration = Duration::from_secs(16);
 /// Silence of a tunnel after which the kernel asks the peer whether it is still there; four probes follow, a
 /// quarter of this apart.
 pub const TUNNEL_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -112,7 +115,8 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle upstream connections kept per endpoint and core.
 pub const UPSTREAM_IDLE_PER_ENDPOINT: usize = 64;
 
-/// TLS handshakes of clients at once, all cores together; one more is closed. Each takes some 12 KB at most.
+/// TLS handshakes of clients at once, PROXY headers before them included, all cores together; one more is closed.
+/// Each takes some 12 KB at most.
 pub const TLS_HANDSHAKES: usize = 2_048;
 /// Time for a client's whole TLS handshake.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::fake::Dir;
+use common::fake::{Dir, engine};
 use common::{Backend, Client, DEADLINE, Proxy, config, wait_until};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tidegate::access_log::{self, Entry, Setup};
 use tidegate::config::{AccessLog, AccessLogFormat, Config};
+use tidegate::docker::fake::{Page, Spec};
 use tidegate::limits::ACCESS_LOG_QUEUE;
 use tidegate::util::wall_clock::WallTime;
 
@@ -178,6 +179,79 @@ fn json_lines_hold_godoxys_keys_and_ours() {
         "referer": "", "useragent": "", "route": "", "received": none.len(), "own": true,
     });
     assert_eq!(objects, [first, second]);
+}
+
+#[test]
+fn a_tunnel_has_its_line_at_its_end_with_its_bytes_and_its_time() {
+    let backend = Backend::start(|mut conn| {
+        conn.request();
+        conn.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello");
+        while let Some(bytes) = conn.bytes() {
+            // Twice what has come.
+            conn.send(&bytes);
+            conn.send(&bytes);
+        }
+        conn.close();
+    });
+    let log = Logged::start(AccessLogFormat::Json, backend.addr);
+    let ask = "GET /ws HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+    for cut in [false, true] {
+        let mut client = log.proxy.client();
+        client.send(format!("{ask}early"));
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        client.exactly(15);
+        let bytes = vec![b'x'; 100_000];
+        client.send(&bytes);
+        client.exactly(200_000);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(fs::read_to_string(&log.path).unwrap_or_default().lines().count(), usize::from(cut));
+        match cut {
+            true => common::reset(client),
+            false => {
+                client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+                assert!(client.is_closed());
+            }
+        }
+        let line = log.lines(1 + usize::from(cut)).pop().unwrap();
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&object["status"], &object["path"]), (&101.into(), &"/ws".into()), "{line}");
+        assert_eq!(object["received"], ask.len() + 5 + 100_000, "{line}");
+        assert_eq!(object["size"], 15 + 200_000, "{line}");
+        let duration = object["duration"].as_f64().unwrap();
+        assert!((0.3..DEADLINE.as_secs_f64()).contains(&duration), "{line}");
+    }
+}
+
+#[test]
+fn a_route_that_wants_no_lines_has_none_and_is_counted() {
+    let (dir, engine) = (Dir::new(), engine());
+    let quiet = Spec::new("quiet").page(Page::Hello).label("proxy.aliases", "quiet, loud");
+    engine.run(quiet.label("proxy.quiet.access_log", "false")).unwrap();
+    let path = dir.0.join("access.log");
+    let nobody = nobody();
+    let mut config = common::config_with_engine(engine.socket());
+    let file = logged(AccessLogFormat::Common, nobody, path.clone());
+    config.access_log = file.access_log;
+    config.recreate_wait = Duration::from_millis(50);
+    config.file_routes = file.file_routes;
+    config.file_routes[0].tuning.access_log = Some(false);
+    let proxy = Proxy::start(config);
+    wait_until("the container to be served", || proxy.observed.metrics_text().contains("tidegate_routes 3"));
+    for host in ["quiet", "app", "quiet", "nowhere", "loud"] {
+        proxy.get(host, "/");
+    }
+    let lines = lines_of(&path, 2);
+    assert!(lines[0].starts_with("nowhere ") && lines[1].starts_with("loud "), "{lines:#?}");
+    let counted = "tidegate_requests_total{route=\"quiet\",class=\"2xx\"} 2\n";
+    assert!(proxy.observed.metrics_text().contains(counted));
+    // The same client's connection, now for one and now for the other.
+    let mut client = proxy.client();
+    for host in ["quiet", "loud", "quiet", "loud"] {
+        client.send(format!("GET /again HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        client.response();
+    }
+    let lines = lines_of(&path, 4);
+    assert!(lines[2..].iter().all(|line| line.starts_with("loud ")), "{lines:#?}");
 }
 
 #[test]

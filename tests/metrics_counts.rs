@@ -207,7 +207,53 @@ fn bytes_and_connections_are_those_of_the_clients() {
     assert_eq!(samples.get("tidegate_connections_open"), 1.0);
     drop(client);
     wait_until("the connection to end", || Samples::of(&proxy).get("tidegate_connections_open") == 0.0);
-    assert_eq!(samples.get("tidegate_connections_refused_total"), 0.0);
+    assert_eq!(samples.sum("tidegate_connections_refused_total{"), 0.0);
+}
+
+#[test]
+fn tunnels_and_their_bytes_count_while_they_last() {
+    let backend = Backend::start(|mut conn| {
+        conn.request();
+        conn.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        while let Some(bytes) = conn.bytes() {
+            conn.send([&bytes[..], &bytes[..]].concat());
+        }
+        conn.close();
+    });
+    let proxy = Proxy::to(backend.addr);
+    let ask = "GET /ws HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+    let mut head = 0;
+    let mut open: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.send(ask);
+            head = client.head().len();
+            client.send([b'x'; 1_000]);
+            client.exactly(2_000);
+            client
+        })
+        .collect();
+    let sent = (3 * (head + 2_000)) as f64;
+    wait_until("all bytes to be counted", || Samples::of(&proxy).get("tidegate_sent_bytes_total") == sent);
+    let samples = Samples::of(&proxy);
+    assert_eq!(samples.get("tidegate_tunnels"), 3.0);
+    assert_eq!(samples.get("tidegate_tunnel_bytes_total{direction=\"sent\"}"), sent);
+    assert_eq!(samples.get("tidegate_tunnel_bytes_total{direction=\"received\"}"), 3_000.0);
+    let received = (3 * (ask.len() + 1_000)) as f64;
+    assert_eq!(samples.get("tidegate_received_bytes_total"), received);
+    // Their requests are answered, and in no time.
+    assert_eq!(samples.requests("app", "1xx"), 3.0);
+    std::thread::sleep(Duration::from_millis(1_100));
+    common::reset(open.pop().unwrap());
+    drop(open);
+    wait_until("all to end", || Samples::of(&proxy).get("tidegate_tunnels") == 0.0);
+    wait_until("the connections to end", || Samples::of(&proxy).get("tidegate_connections_open") == 0.0);
+    let samples = Samples::of(&proxy);
+    assert_eq!(samples.get("tidegate_tunnels_total"), 3.0);
+    assert_eq!((samples.get("tidegate_sent_bytes_total"), samples.requests("app", "1xx")), (sent, 3.0));
+    assert_eq!(samples.get("tidegate_received_bytes_total"), received, "once");
+    let within_a_second = "tidegate_request_duration_seconds_bucket{route=\"app\",le=\"1\"}";
+    assert_eq!(samples.get(within_a_second), 3.0, "a tunnel's life is no answer's time");
 }
 
 #[test]

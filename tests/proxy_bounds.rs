@@ -1,12 +1,15 @@
 //! Bounds of the data plane: what is full is answered, what is slow is ended.
 #![allow(clippy::disallowed_methods)] // tests use std's sockets, threads and clock
 
+mod cli_support;
 mod common;
 
+use cli_support::{Home, Running, serve};
 use common::fake::engine;
-use common::{Backend, Proxy, config, config_with_engine, wait_until};
+use common::{Backend, Client, Proxy, config, config_with_engine, wait_until};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
+use tidegate::config::Config;
 use tidegate::docker::fake::{Call, Page, Spec};
 use tidegate::limits::{GATE_WAITERS_PER_CORE, HEADER_TIMEOUT};
 
@@ -90,4 +93,59 @@ fn idle_connections_give_their_place_back() {
     }
     wait_until("the proxy to answer still", || proxy.get("app", "/").status == 200);
     assert_eq!(tidegate::runtime::panics(), 0);
+}
+
+#[test]
+fn refused_connections_are_counted_by_reason() {
+    let mut one_each: Config = config(&[]);
+    one_each.entrypoint.max_conns_per_client = 1;
+    let proxy = Proxy::start(one_each);
+    let counted = |reason: &str| {
+        let name = format!("tidegate_connections_refused_total{{reason=\"{reason}\"}} ");
+        let text = proxy.observed.metrics_text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name.as_str()));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<u64>().unwrap()
+    };
+    let mut first = proxy.client();
+    // Once it is answered it is counted, whichever core has it.
+    first.send("GET / HTTP/1.1\r\nHost: nobody\r\n\r\n");
+    assert_eq!(first.response().status, 404);
+    for _ in 0..7 {
+        assert_eq!(proxy.client().response().status, 503);
+    }
+    assert_eq!(["too_many", "too_many_of_client", "no_stack"].map(counted), [0, 7, 0]);
+}
+
+#[test]
+fn refused_connections_are_said_together_and_crowd_no_request_out_of_the_access_log() {
+    let backend = Backend::answering(|_| "ok".into());
+    let home = Home::new();
+    let config = home.config(
+        "entrypoint: {http_addr: \"127.0.0.1:0\", max_conns_per_client: 1, access_log: {path: access.log}}\n\
+         workers: 1\n",
+        backend.addr,
+    );
+    let mut running = Running::start(serve(&config));
+    let addr = running.addr();
+    let mut first = Client::connect(addr);
+    let refused = 300;
+    for _ in 0..refused {
+        assert_eq!(Client::connect(addr).response().status, 503);
+    }
+    let (mut said, mut lines) = (0, 0);
+    while said < refused {
+        let line = running.line(" refused, the last from 127.0.0.1");
+        assert!(line.contains("too many connections of one client: "), "{line}");
+        let count = line.split(" refused, ").next().unwrap().rsplit(' ').next().unwrap();
+        said += count.parse::<u64>().unwrap_or_else(|_| panic!("a count in {line:?}"));
+        lines += 1;
+    }
+    assert_eq!(said, refused);
+    assert!(lines <= 20, "{lines} lines for {refused} refusals");
+    first.send("GET /asked HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n");
+    assert_eq!(first.response().status, 200);
+    running.signal("TERM");
+    assert_eq!(running.exit_code(), Some(0));
+    let log = std::fs::read_to_string(home.path().join("access.log")).unwrap();
+    assert!(log.lines().count() == 1 && log.contains("GET /asked"), "{log}");
 }

@@ -156,7 +156,7 @@ fn who_waits_too_long_for_a_connection_is_503() {
     assert_eq!((second.status, second.field("retry-after").is_some()), (503, true));
     assert!(second.text().contains("max_conns_per_host"), "{}", second.text());
     assert_eq!(backend.connections(), 1);
-    drop(first);
+    common::reset(first);
     wait_until("the place to be free again", || {
         let mut next = proxy.client();
         next.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 
 use runtime_support::{start, wait_for};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket, sockopt};
+use std::time::Duration;
 use tidegate::net::{self, BindError, Owner};
+use tidegate::runtime;
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
@@ -172,4 +174,69 @@ fn another_process_is_named_by_pid_and_command() {
     holder.0.stdin.take().unwrap().write_all(b"x").unwrap();
     holder.0.wait().unwrap();
     wait_for("the port to be free", || net::bind(local(port), false, 1).is_ok());
+}
+
+/// How often the cores of this process have gone to sleep until now.
+fn sleeps(cores: &str) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let of = |task: std::fs::DirEntry| {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let status = read("status");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let count: Option<u64> = count.and_then(|count| count.trim().parse().ok());
+        read("comm").starts_with(cores).then_some(count?)
+    };
+    tasks.filter_map(of).sum()
+}
+
+#[test]
+fn a_connection_to_a_shared_listener_wakes_one_core_and_not_all() {
+    let socket = std::net::TcpListener::bind(local(0)).unwrap();
+    let addr = socket.local_addr().unwrap();
+    let config = runtime::Config { cores: 4, name: "herd", ..runtime::Config::default() };
+    let cores = runtime::Cores::start(config, move |_| {
+        let listener = net::BoundListener::inherited(socket.try_clone().unwrap()).listen().unwrap();
+        while let Ok((stream, _)) = listener.accept(None) {
+            stream.write_all(b"hi", None).unwrap();
+        }
+    })
+    .unwrap();
+    let connections = 100;
+    let ask = || {
+        let mut answer = String::new();
+        Plain::connect(addr).unwrap().read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "hi");
+        // Until all of them sleep again.
+        std::thread::sleep(Duration::from_millis(3));
+    };
+    ask();
+    let before = sleeps("herd-");
+    (0..connections).for_each(|_| ask());
+    let each = (sleeps("herd-") - before) as f64 / f64::from(connections);
+    println!("MEASURED: wake-ups for one connection, four cores: {each:.2}");
+    assert!(each < 2.5, "{each} cores are woken for one connection");
+    cores.shutdown();
+    cores.join().unwrap();
+}
+
+#[test]
+fn a_core_that_leaves_a_shared_listener_takes_no_wake_ups_from_the_others() {
+    let socket = std::net::TcpListener::bind(local(0)).unwrap();
+    let addr = socket.local_addr().unwrap();
+    let cores = start(4, move |_| {
+        // Each takes one connection and leaves: the first that is asked goes, again and again.
+        let listener = net::BoundListener::inherited(socket.try_clone().unwrap()).listen().unwrap();
+        let (stream, _) = listener.accept(None).unwrap();
+        drop(listener);
+        stream.write_all(b"hi", None).unwrap();
+    });
+    for n in 1..=4 {
+        let client = Plain::connect(addr).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut answer = String::new();
+        let read = (&client).read_to_string(&mut answer);
+        assert!(read.is_ok() && answer == "hi", "connection {n} waits in the backlog: {read:?}");
+    }
+    cores.shutdown();
+    cores.join().unwrap();
 }

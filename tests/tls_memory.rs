@@ -23,7 +23,8 @@ struct Tidegate {
 
 impl Tidegate {
     fn start(dir: &Dir, backend: SocketAddr) -> Tidegate {
-        let config = "entrypoint: {http_addr: \"127.0.0.1:0\", https_addr: \"127.0.0.1:0\"}\n\
+        let config = "entrypoint: {http_addr: \"127.0.0.1:0\", https_addr: \"127.0.0.1:0\",\n  \
+                      proxy_protocol: {mode: mixed, trusted_proxies: [127.0.0.1]}}\n\
                       tls: {cert_path: app.crt, key_path: app.key}\nworkers: 1\n\
                       providers: {docker: {}, include: [r.yml]}\n";
         std::fs::write(dir.0.join("c.yml"), config).unwrap();
@@ -94,7 +95,16 @@ fn idle_connections_and_stalled_handshakes_are_small() {
     drop(idle);
 
     let hello = hello(&config, "app.test");
-    for (part, bytes) in [("half a hello", &hello[..hello.len() / 2]), ("a whole hello", &hello[..])] {
+    // The longest PROXY header but its last byte.
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
+    header.extend(4_000_u16.to_be_bytes());
+    header.resize(16 + 3_999, 0);
+    let parts = [
+        ("half a hello", &hello[..hello.len() / 2]),
+        ("a whole hello", &hello[..]),
+        ("a header but its end", &header[..]),
+    ];
+    for (part, bytes) in parts {
         // A process of its own: what others have freed would hide what these take.
         let tidegate = Tidegate::start(&dir, backend.addr);
         drop(Client::connect(tidegate.https, &config, "app.test"));

@@ -201,6 +201,33 @@ fn chunks_pass_and_a_cut_answer_is_seen_as_cut() {
 }
 
 #[test]
+fn who_ends_a_tls_connection_reads_no_more_and_frees_the_upstream() {
+    let (dir, authority) = (Dir::new("leaves"), Authority::new());
+    let (asked, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (asks, ends) = (Arc::clone(&asked), Arc::clone(&ended));
+    let backend = Backend::start(move |mut conn| {
+        conn.request();
+        asks.fetch_add(1, Ordering::SeqCst);
+        while conn.bytes().is_some() {}
+        ends.fetch_add(1, Ordering::SeqCst);
+    });
+    let pair = authority.write(&dir, "app", &["app.test"]);
+    let proxy = start(&[("app", backend.addr)], vec![pair], None);
+    let config = Arc::new(trusting(&authority, &[&TLS13]));
+    for n in 1..=3 {
+        let mut client = Client::connect(proxy.https[0], &config, "app.test");
+        client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+        wait_until("the request to arrive", || asked.load(Ordering::SeqCst) == n);
+        let gone = Instant::now();
+        client.tls.conn.send_close_notify();
+        client.tls.flush().unwrap();
+        drop(client);
+        wait_until("the upstream to be freed", || ended.load(Ordering::SeqCst) == n);
+        assert!(gone.elapsed() < Duration::from_secs(5), "{:?}", gone.elapsed());
+    }
+}
+
+#[test]
 fn an_upload_that_is_cut_never_looks_complete() {
     let (dir, authority) = (Dir::new("upcut"), Authority::new());
     let (started, whole) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -319,6 +346,8 @@ fn plain_requests_are_sent_to_https_where_the_route_wants_it() {
     assert_eq!(client.response().text(), "plain");
     client.send("GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n");
     assert_eq!(client.response().status, 404);
+    let counted = "tidegate_requests_total{route=\"app\",class=\"3xx\"} 2\n";
+    wait_until("the redirects to be counted", || proxy.observed.metrics_text().contains(counted));
 }
 
 #[test]

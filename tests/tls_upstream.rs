@@ -4,10 +4,15 @@
 mod common;
 mod tls_support;
 
-use common::{Backend, Proxy, config};
-use std::net::SocketAddr;
+use common::fake::engine;
+use common::{Backend, DEADLINE, Proxy, config, config_with_engine};
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tidegate::docker::fake::{Page, Spec};
+use tidegate::limits::TLS_HANDSHAKE_TIMEOUT;
 use tidegate::route::{Scheme, ServerName, UpstreamTls};
 use tls_support::{Authority, Dir, TlsBackend, self_signed};
 
@@ -120,4 +125,34 @@ fn hold(case: &str, addr: SocketAddr, tls: UpstreamTls, expected: Result<&str, &
         Ok(expected) => assert!(response.status == 200 && text.contains(expected), "{case}: {response:?}"),
         Err(expected) => assert!(response.status == 502 && text.contains(expected), "{case}: {text}"),
     }
+}
+
+#[test]
+fn a_handshake_with_a_container_that_dies_ends_with_it() {
+    // Takes the ClientHello, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let engine = engine();
+    let spec = Spec::new("app").page(Page::Hello).label("proxy.aliases", "app");
+    let spec = spec.label("proxy.app.scheme", "https").label("proxy.app.no_tls_verify", "true");
+    engine.run(spec.label("proxy.app.host", "127.0.0.1").label("proxy.app.port", port)).unwrap();
+    let mut settings = config_with_engine(engine.socket());
+    settings.recreate_wait = Duration::from_millis(300);
+    let proxy = Proxy::start(settings);
+    proxy.get_until("nobody", |response| response.status == 404);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    let (mut upstream, _) = silent.accept().unwrap();
+    upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut record = [0; 5];
+    upstream.read_exact(&mut record).unwrap();
+    assert_eq!(record[0], 22, "a handshake");
+    let died = Instant::now();
+    engine.kill("app").unwrap();
+    // Err: reset.
+    upstream.read_to_end(&mut Vec::new()).ok();
+    let took = died.elapsed();
+    println!("MEASURED: a handshake ended {took:?} after its container");
+    assert!(took < TLS_HANDSHAKE_TIMEOUT / 2, "{took:?}");
+    assert_eq!(client.response().status, 503);
 }

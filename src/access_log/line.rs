@@ -44,9 +44,9 @@ pub struct Entry<'a> {
     pub route: &'a str,
     /// The status sent, 0 if the client had gone before.
     pub status: u16,
-    /// Bytes of the answer's body that were sent, without framing.
+    /// Bytes of the answer's body that were sent, without framing; of a tunnel, all behind its 101.
     pub size: u64,
-    /// Bytes received of this exchange, head and framing included.
+    /// Bytes received of this exchange, head, framing and tunnel included.
     pub received: u64,
     /// The answer's media type.
     pub content_type: &'a [u8],

@@ -295,6 +295,7 @@ pub(super) fn set(settings: &mut Settings, field: &str, value: &LeafValue) {
             settings.tuning.response_body_timeout = Some(*time);
         }
         ("max_conns_per_host", value) => settings.tuning.max_conns_per_host = count(value),
+        ("access_log", LeafValue::Bool(on)) => settings.tuning.access_log = Some(*on),
         ("redirect_http", LeafValue::Bool(on)) => settings.redirect_http = Some(*on),
         ("no_tls_verify", LeafValue::Bool(on)) => settings.tls.no_verify = *on,
         ("ssl_trusted_certificate", LeafValue::Text(path)) => settings.tls.trusted = Some(path.into()),

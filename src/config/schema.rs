@@ -527,6 +527,13 @@ pub static ROUTE: &[Key] = &[
         example: "100",
         ..key("max_conns_per_host", CONNECTIONS)
     },
+    Key {
+        default_words: "they have",
+        unit: "true or false",
+        meaning: "Whether its requests have lines in entrypoint.access_log. The metrics count them in any case.",
+        example: "false",
+        ..key("access_log", Kind::Leaf(Leaf::Bool))
+    },
     not_yet("disable_compression"),
     not_yet("ssl_certificate"),
     not_yet("ssl_certificate_key"),
@@ -541,7 +548,6 @@ pub static ROUTE: &[Key] = &[
         ..key("middlewares", Kind::Optional(super::access::MIDDLEWARES))
     },
     not_yet("homepage"),
-    not_yet("access_log"),
     not_yet("relay_proxy_protocol_header"),
     not_yet("tls_termination"),
     not_yet("agent"),

@@ -248,6 +248,7 @@ impl World {
                 redirect_http: candidate.redirect_http,
                 access: candidate.access.clone(),
                 admin: candidate.origin == Origin::Admin,
+                access_log: tuning.access_log.unwrap_or(true),
             };
             (Arc::clone(alias), Arc::new(route))
         };

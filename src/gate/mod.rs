@@ -33,11 +33,17 @@ pub enum Passed {
 }
 
 impl Gates {
-    /// Parks this coroutine at the gate of `service` until the next [`Gates::open_all`] or `deadline`.
+    /// Parks this coroutine at the gate of `service` until the next [`Gates::open_all`] or `deadline`. `leaving`
+    /// gets what wakes it before that, as [`Passed::Changed`].
     ///
     /// # Errors
     /// Only when the core stops (`runtime::is_stopped`).
-    pub fn wait(&self, service: &Arc<str>, deadline: Instant) -> io::Result<Passed> {
+    pub fn wait(
+        &self,
+        service: &Arc<str>,
+        deadline: Instant,
+        leaving: impl FnOnce(LocalWaker),
+    ) -> io::Result<Passed> {
         let (mut parker, waker) = runtime::local_parker();
         let id = self.serial.get();
         self.serial.set(id + 1);
@@ -46,13 +52,14 @@ impl Gates {
             let queue = waiters.entry(Arc::clone(service)).or_default();
             let room = queue.len() < GATE_WAITERS_PER_CORE;
             if room {
-                queue.push((id, waker));
+                queue.push((id, waker.clone()));
             }
             room
         };
         if !entered {
             return Ok(Passed::Full);
         }
+        leaving(waker);
         let parked = parker.park(Some(deadline));
         self.leave(service, id);
         match parked? {

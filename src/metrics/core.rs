@@ -11,8 +11,8 @@ use std::sync::Arc;
 pub struct CoreMetrics {
     /// Client connections accepted.
     pub accepted: Tally,
-    /// Client connections that got no service: over the cap, or no stack to be had.
-    pub refused: Tally,
+    /// Client connections that got no service, by [`Refusal::index`].
+    pub refused: [Tally; Refusal::ALL.len()],
     /// Client connections open.
     pub open: Tally,
     /// Failures at upstreams, by [`UpstreamError::index`].
@@ -25,10 +25,18 @@ pub struct CoreMetrics {
     pub gate_waiting: Tally,
     /// Requests answered 503 because a gate was full.
     pub gate_full: Tally,
-    /// Bytes received from clients in exchanges.
+    /// Bytes received from clients in exchanges, tunnels included.
     pub received: Tally,
-    /// Bytes sent to clients in exchanges.
+    /// Bytes sent to clients in exchanges, tunnels included.
     pub sent: Tally,
+    /// Tunnels open.
+    pub tunnels: Tally,
+    /// Tunnels opened.
+    pub tunnels_opened: Tally,
+    /// Bytes received from clients through tunnels.
+    pub tunnel_received: Tally,
+    /// Bytes sent to clients through tunnels, the heads of their 101 included.
+    pub tunnel_sent: Tally,
     /// Coroutines alive, as of the last tick.
     pub coroutines: Tally,
     /// Idle upstream connections, as of the last tick.
@@ -43,6 +51,53 @@ impl CoreMetrics {
     /// Counts a failure at an upstream.
     pub fn upstream_error(&self, kind: UpstreamError) {
         self.upstream_errors[kind.index()].add(1);
+    }
+}
+
+/// Why a client's connection got no service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// As many are open as there may be.
+    TooMany,
+    /// As many are open from its address as one client may have.
+    TooManyOfClient,
+    /// Its request was here, and no stack could be had.
+    NoStack,
+}
+
+impl Refusal {
+    /// All of them, in the order of their indices.
+    pub const ALL: [Refusal; 3] = [Refusal::TooMany, Refusal::TooManyOfClient, Refusal::NoStack];
+
+    /// Its place in [`Refusal::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::TooMany => "too_many",
+            Refusal::TooManyOfClient => "too_many_of_client",
+            Refusal::NoStack => "no_stack",
+        }
+    }
+
+    /// What a person who reads the log is told.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Refusal::TooMany => "too many connections",
+            Refusal::TooManyOfClient => "too many connections of one client",
+            Refusal::NoStack => "no stack for a connection",
+        }
+    }
+
+    /// What the client is told, if it can be.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::TooManyOfClient => "too many connections from your address",
+            Refusal::TooMany | Refusal::NoStack => self.in_words(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod render;
 mod routes;
 mod tally;
 
-pub use self::core::{CoreMetrics, UpstreamError};
+pub use self::core::{CoreMetrics, Refusal, UpstreamError};
 pub use counter::Counter;
 pub use render::{EngineRow, Process, render};
 pub use routes::{BUCKETS, CLASSES, RouteTally, Routes};

@@ -1,7 +1,7 @@
 //! Prometheus' text format, version 0.0.4.
 
 use super::routes::{BUCKETS, CLASSES, RouteTally};
-use super::{Metrics, TLS_HANDSHAKES_FAILED, TLS_HANDSHAKES_REFUSED, UpstreamError};
+use super::{Metrics, Refusal, TLS_HANDSHAKES_FAILED, TLS_HANDSHAKES_REFUSED, UpstreamError};
 use crate::access::Kind;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -162,9 +162,16 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
     text.single("tidegate_connections_open", gauge, "Client connections open.", open);
     let accepted = metrics.sum(|core| core.accepted.get());
     text.single("tidegate_connections_accepted_total", counter, "Client connections accepted.", accepted);
-    let refused = metrics.sum(|core| core.refused.get());
-    let help = "Client connections that got no service because a bound was reached.";
-    text.single("tidegate_connections_refused_total", counter, help, refused);
+    let name = "tidegate_connections_refused_total";
+    text.head(
+        name,
+        counter,
+        "Client connections that got no service because a bound was reached, by reason.",
+    );
+    for refusal in Refusal::ALL {
+        let count = metrics.sum(|core| core.refused[refusal.index()].get());
+        text.sample(name, &[("reason", refusal.name())], count);
+    }
     let name = "tidegate_upstream_errors_total";
     text.head(name, counter, "Failures at upstreams by kind.");
     for kind in UpstreamError::ALL {
@@ -180,9 +187,15 @@ fn data_plane(text: &mut Text, metrics: &Metrics, process: &Process) {
     let help = "Requests answered 503 because too many waited at a gate.";
     text.single("tidegate_gate_full_total", counter, help, full);
     let received = metrics.sum(|core| core.received.get());
-    text.single("tidegate_received_bytes_total", counter, "Bytes of requests from clients.", received);
+    text.single(
+        "tidegate_received_bytes_total",
+        counter,
+        "Bytes of requests and tunnels from clients.",
+        received,
+    );
     let sent = metrics.sum(|core| core.sent.get());
-    text.single("tidegate_sent_bytes_total", counter, "Bytes of answers to clients.", sent);
+    text.single("tidegate_sent_bytes_total", counter, "Bytes of answers and tunnels to clients.", sent);
+    tunnels(text, metrics);
     let coroutines = metrics.sum(|core| core.coroutines.get());
     text.single("tidegate_coroutines", gauge, "Coroutines alive.", coroutines);
     text.single(
@@ -212,6 +225,23 @@ fn access(text: &mut Text, metrics: &Metrics) {
     let unchecked = metrics.sum(|core| core.passwords_unchecked.get());
     let help = "Requests answered 503 because too many passwords were being verified.";
     text.single("tidegate_passwords_unchecked_total", "counter", help, unchecked);
+}
+
+fn tunnels(text: &mut Text, metrics: &Metrics) {
+    let open = metrics.sum(|core| core.tunnels.get());
+    text.single("tidegate_tunnels", "gauge", "Tunnels (WebSocket and other upgrades) open.", open);
+    let opened = metrics.sum(|core| core.tunnels_opened.get());
+    text.single("tidegate_tunnels_total", "counter", "Tunnels opened.", opened);
+    let name = "tidegate_tunnel_bytes_total";
+    text.head(
+        name,
+        "counter",
+        "Bytes through tunnels from and to clients; the totals of all bytes hold them too.",
+    );
+    let received = metrics.sum(|core| core.tunnel_received.get());
+    text.sample(name, &[("direction", "received")], received);
+    let sent = metrics.sum(|core| core.tunnel_sent.get());
+    text.sample(name, &[("direction", "sent")], sent);
 }
 
 fn control(text: &mut Text, process: &Process) {

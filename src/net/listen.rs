@@ -145,8 +145,8 @@ fn bind_either(
 }
 
 impl BoundListener {
-    /// A listener that another process opened. Its copies share one backlog: each connection wakes every core that
-    /// has one, and the first takes it.
+    /// A listener that another process opened. Its copies share one backlog: each connection wakes one of the cores
+    /// that have a copy and nothing to do.
     pub fn inherited(socket: std::net::TcpListener) -> BoundListener {
         BoundListener { socket, claim: None }
     }
@@ -161,7 +161,11 @@ impl BoundListener {
     /// # Errors
     /// The caller is on no core, or epoll has no room.
     pub fn listen(self) -> io::Result<Listener> {
-        Ok(Listener { inner: TcpListener::from_std(self.socket)?, claim: self.claim })
+        let inner = match self.claim {
+            Some(_) => TcpListener::from_std(self.socket)?,
+            None => TcpListener::from_shared(self.socket)?,
+        };
+        Ok(Listener { inner, claim: self.claim })
     }
 }
 

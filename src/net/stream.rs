@@ -116,6 +116,14 @@ impl Stream {
         }
     }
 
+    /// Whether the other side has ended or the connection has failed; as [`TcpStream::has_ended`].
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Stream::Plain(tcp) => tcp.has_ended(),
+            Stream::Tls(tls) => tls.tcp().has_ended(),
+        }
+    }
+
     /// Runs `f` once the other side has ended or the connection has failed; as [`TcpStream::when_ended`].
     pub fn when_ended(&self, f: impl FnOnce() + 'static) -> EndWatch {
         match self {

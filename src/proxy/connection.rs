@@ -17,6 +17,7 @@ use super::record::{Asked, Record};
 use super::{Admitted, Entrance, Protocol};
 use crate::http;
 use crate::limits::{HEAD_READ_BYTES, LISTENER_LINGER, REQUEST_HEAD_BYTES};
+use crate::metrics::Refusal;
 use crate::net::{Listener, Stream, tls};
 use crate::route::Opening;
 use crate::runtime::{self, Abort, Shutdown, TcpStream, Wake};
@@ -81,7 +82,7 @@ fn admit_plain(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     let stream = Stream::Plain(tcp);
     let admitted = match admit(core, peer) {
         Ok(admitted) => admitted,
-        Err(reason) => return refuse(core, stream, reason),
+        Err(refusal) => return refuse(core, stream, refusal.reason()),
     };
     let client = Client::new(core, stream, peer, admitted);
     let deadline = runtime::now() + timeout;
@@ -93,35 +94,36 @@ fn admit_plain(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Over the cap a connection is closed before its handshake: an answer would cost more than it is worth. PROXY
-/// headers are for plain listeners so far: where they are required, nobody comes in here.
+/// Over the cap a connection is closed before its handshake: an answer would cost more than it is worth.
 fn shake_hands(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     let ip = peer.ip();
-    if core.entrypoint(|e| matches!(e.opening(ip), Opening::Header | Opening::Refused)) {
-        return log::debug!("{peer}: a PROXY header is required, and not supported before TLS: closed");
-    }
+    let (opening, timeout) = core.entrypoint(|e| (e.opening(ip), e.timeouts.header));
+    let expected = |required| Some(tls::Header { required, deadline: runtime::now() + timeout });
+    let header = match opening {
+        Opening::Request => None,
+        Opening::MaybeHeader => expected(false),
+        Opening::Header => expected(true),
+        Opening::Refused => return log::debug!("{peer} is no trusted proxy: closed"),
+    };
     let Ok(admitted) = admit(core, peer) else { return };
     let certs = core.shared.certs.current();
     let core = Rc::clone(core);
-    tls::accept(tcp, certs, move |stream| {
+    tls::accept(tcp, certs, header, move |stream, named| {
         let deadline = runtime::now() + core.entrypoint(|e| e.timeouts.header);
-        idle(Client::new(&core, stream, peer, admitted), Vec::new(), deadline);
+        idle(Client::new(&core, stream, named.unwrap_or(peer), admitted), Vec::new(), deadline);
     });
 }
 
-/// Counts a connection in, or says why not.
-fn admit(core: &Rc<Core>, peer: SocketAddr) -> Result<Open, &'static str> {
+/// Counts a connection in, or says why not. One that is refused has no line in the access log: it has asked for
+/// nothing, and whoever opens connections in a loop would push the lines of requests out of the queue.
+fn admit(core: &Rc<Core>, peer: SocketAddr) -> Result<Open, Refusal> {
     core.metrics.accepted.add(1);
     let most = core.entrypoint(|e| e.most_connections(peer.ip()));
     match core.shared.admit(peer.ip(), most) {
         Ok(admitted) => Ok(Open::new(core, admitted)),
-        Err(reason) => {
-            core.metrics.refused.add(1);
-            let refused = core.metrics.refused.get();
-            if refused.is_power_of_two() {
-                log::warn!("{peer}: {reason}: this core refused {refused} so far with 503");
-            }
-            Err(reason)
+        Err(refusal) => {
+            core.refused(refusal, peer.ip());
+            Err(refusal)
         }
     }
 }
@@ -261,7 +263,7 @@ fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
 /// Gives the connection a coroutine.
 fn work(client: Client, head: Vec<u8>, f: impl FnOnce(Client, Vec<u8>) + 'static) {
     let core = Rc::clone(&client.core);
-    let guard = core.work();
+    let (guard, peer) = (core.work(), client.peer.ip());
     client.admitted.asks(false);
     let spawned = runtime::spawn(move || {
         let _guard = guard;
@@ -269,8 +271,7 @@ fn work(client: Client, head: Vec<u8>, f: impl FnOnce(Client, Vec<u8>) + 'static
     });
     if spawned.is_err() {
         // The closure, and with it the connection, is gone: memory or the coroutine limit is exhausted.
-        core.metrics.refused.add(1);
-        log::warn!("no stack for a connection: it was closed");
+        core.refused(Refusal::NoStack, peer);
     }
 }
 

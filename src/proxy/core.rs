@@ -8,9 +8,9 @@ use crate::access_log::Queue;
 use crate::gate::{Gates, Passed};
 use crate::lifecycle::{CoreLeases, Refused};
 use crate::limits::{BUFFERS_KEPT, DRAIN_ASK, HASH_PER_CLIENT};
-use crate::metrics::{CoreMetrics, RouteTally};
+use crate::metrics::{CoreMetrics, Refusal, RouteTally};
 use crate::route::Entrypoint;
-use crate::runtime::{self, Abort};
+use crate::runtime::{self, Abort, LocalWaker};
 use crate::snapshot::{CoreView, Endpoint, EndpointKey, Run, Snapshot};
 use crate::upstream::Upstreams;
 use crate::util::hash::BuildFold;
@@ -39,6 +39,8 @@ pub(super) struct Core {
     drops_said: Cell<u64>,
     /// What long bodies go through.
     pub pipes: Pipes,
+    /// Refused connections that were said, and whose the last was, by [`Refusal::index`].
+    refusals_said: RefCell<[(u64, Option<IpAddr>); Refusal::ALL.len()]>,
     gates: Gates,
     view: RefCell<CoreView>,
     leases: RefCell<CoreLeases<EndpointKey, Run>>,
@@ -78,6 +80,7 @@ impl Core {
             routes: RefCell::default(),
             drops_said: Cell::new(0),
             pipes: Pipes::default(),
+            refusals_said: RefCell::default(),
             gates: Gates::default(),
             view: RefCell::new(view),
             leases: RefCell::new(CoreLeases::new()),
@@ -131,6 +134,30 @@ impl Core {
         if unsaid > 0 {
             log::warn!("access log: {unsaid} lines dropped, its writer is too slow or blocked");
         }
+        self.say_refusals();
+    }
+
+    /// A client's connection gets no service.
+    pub fn refused(&self, refusal: Refusal, peer: IpAddr) {
+        self.metrics.refused[refusal.index()].add(1);
+        self.refusals_said.borrow_mut()[refusal.index()].1 = Some(peer);
+    }
+
+    /// Says what was refused since the last time: a line a tick, however many there were.
+    fn say_refusals(&self) {
+        for refusal in Refusal::ALL {
+            let refused = self.metrics.refused[refusal.index()].get();
+            let (before, last) = {
+                let mut said = self.refusals_said.borrow_mut();
+                let (before, last) = said[refusal.index()];
+                said[refusal.index()] = (refused, None);
+                (before, last)
+            };
+            if let Some(last) = last {
+                let count = refused.wrapping_sub(before);
+                log::warn!("{}: {count} refused, the last from {last}", refusal.in_words());
+            }
+        }
     }
 
     /// Where the requests of `alias` are counted.
@@ -170,10 +197,15 @@ impl Core {
         Some(Occupied { core, service, busy })
     }
 
-    /// Waits at the gate of `service`.
-    pub fn wait(&self, service: &Arc<str>, deadline: Instant) -> io::Result<Passed> {
+    /// Waits at the gate of `service`; `leaving` gets what wakes it before its time.
+    pub fn wait(
+        &self,
+        service: &Arc<str>,
+        deadline: Instant,
+        leaving: impl FnOnce(LocalWaker),
+    ) -> io::Result<Passed> {
         self.metrics.gate_waiting.add(1);
-        let passed = self.gates.wait(service, deadline);
+        let passed = self.gates.wait(service, deadline, leaving);
         self.metrics.gate_waiting.take(1);
         passed
     }

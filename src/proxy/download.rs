@@ -119,7 +119,7 @@ fn length_body(sender: &mut Sender<'_>, up: &Watched<'_>, length: u64, buffered:
     let clean = take == buffered.len();
     let mut left = length - take as u64;
     let client = sender.client;
-    if let Some(bulk) = Bulk::new(&client.core, up.upstream(), &client.stream, left) {
+    if let Some(bulk) = Bulk::new(&client.core, up.upstream, &client.stream, left) {
         sender.flush()?;
         spliced(client, up, bulk, left)?;
         return Ok(clean);

@@ -10,7 +10,7 @@ use super::record::Asked;
 use super::redirect;
 use super::tunnel;
 use super::upload::{State, Upload};
-use super::watch::Watched;
+use super::watch::{Departure, Watched};
 use crate::http::{self, Body, Forward, Request, Response, ResponseFraming, Version};
 use crate::limits::{BODY_BUFFER_BYTES, BODY_TIMEOUT, INTERIM_RESPONSES, RESPONSE_HEAD_BYTES};
 use crate::metrics::UpstreamError;
@@ -69,21 +69,22 @@ fn serve(client: &Client, bytes: &[u8], request: &mut Request<'_>, id: &RequestI
         return redirect::answer(client, request, rest, &location, id);
     }
     let arrived = runtime::now();
+    let departure = Departure::new(client, whole_body(request, rest).is_some());
     let mut retried = false;
     loop {
-        let reached = match reach::reach(&client.core, &client.record, request.host, &guard, arrived) {
+        let reached = match reach::reach(client, &departure, request.host, &guard, arrived) {
             Ok(reached) => reached,
             Err(Unreached::Unchecked) => match guard.check(client, request) {
                 Ok(()) => continue,
                 Err(refused) => return guard::refuse(client, request, rest, &refused, id),
             },
             Err(Unreached::Answer(own)) => return own_answer(client, request, rest, &own, id),
-            Err(Unreached::Stopped) => return (After::Close, Vec::new()),
+            Err(Unreached::ClientGone | Unreached::Stopped) => return (After::Close, Vec::new()),
         };
         if guard.keeps_credentials() {
             request.fields.retain(|field| !field.name.eq_ignore_ascii_case(b"authorization"));
         }
-        match forward(client, request, rest, reached, id) {
+        match forward(client, &departure, request, rest, reached, id) {
             Outcome::Done(after, rest) => return (after, rest),
             Outcome::Own(own) => return own_answer(client, request, rest, &own, id),
             Outcome::NothingHeard if !retried => retried = true,
@@ -120,7 +121,14 @@ enum Outcome {
     NothingHeard,
 }
 
-fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached, id: &RequestId) -> Outcome {
+fn forward(
+    client: &Client,
+    departure: &Departure,
+    request: &Request<'_>,
+    rest: &[u8],
+    reached: Reached,
+    id: &RequestId,
+) -> Outcome {
     let Reached { stream, key, reused, in_flight, timeouts, occupied, admin } = reached;
     let mut as_localhost = admin.then(|| request.clone());
     let request = match &mut as_localhost {
@@ -140,8 +148,12 @@ fn forward(client: &Client, request: &Request<'_>, rest: &[u8], reached: Reached
             return Outcome::Own(Own::failed(UpstreamError::of(error.kind()), 502, reason));
         }
     };
+    if let Sent::Going(upload) = &sent {
+        departure.uploading(upload);
+    }
+    let watched = Watched::new(departure, &upstream, timeouts);
     let mut buffer = client.core.buffer();
-    let answered = respond(client, request, &upstream, &timeouts, &sent, &mut buffer, repeatable);
+    let answered = respond(client, request, &watched, &sent, &mut buffer, repeatable);
     client.core.recycle(buffer);
     client.record.body_received(sent.received(rest));
     let (end, keep_upstream, keep_client) = match answered {
@@ -277,28 +289,26 @@ type Answered = (End, bool, bool);
 fn respond(
     client: &Client,
     request: &Request<'_>,
-    upstream: &Rc<Stream>,
-    timeouts: &Timeouts,
+    watched: &Watched<'_>,
     sent: &Sent,
     buffer: &mut Vec<u8>,
     repeatable: bool,
 ) -> Result<Answered, Result<Outcome, State>> {
-    let watched = Watched::new(client, upstream, *timeouts);
     let mut interim = 0;
     loop {
         let response = match http::parse_answer(buffer, request) {
             Ok(Some(response)) => response,
             Ok(None) if buffer.len() > RESPONSE_HEAD_BYTES => return bad("the answer's head is too large"),
             Ok(None) => {
-                receive_head(&watched, sent, buffer, repeatable)?;
+                receive_head(watched, sent, buffer, repeatable)?;
                 continue;
             }
             Err(error) => return bad(error.0),
         };
         if response.status == 101 {
             // What ends a tunnel is its own affair.
-            drop(watched);
-            return Ok((switch(client, request, upstream, sent, &response, buffer), false, false));
+            watched.departure.end();
+            return Ok((switch(client, request, watched.upstream, sent, &response, buffer), false, false));
         }
         if response.is_interim() {
             let head_len = response.head_len;
@@ -310,7 +320,7 @@ fn respond(
             buffer.drain(..head_len);
             continue;
         }
-        return pass_on(client, request, &watched, sent, &response, &buffer[response.head_len..]);
+        return pass_on(client, request, watched, sent, &response, &buffer[response.head_len..]);
     }
 }
 
@@ -344,13 +354,14 @@ fn switch(
     let mut to_client = Vec::new();
     http::write_forward_response(&mut to_client, response, ResponseFraming::None, true, request.version);
     to_client.extend_from_slice(&buffer[response.head_len..]);
+    let head = to_client.len() - (buffer.len() - response.head_len);
     client.record.answered(&client.core, response.status, None);
-    client.record.sent(to_client.len(), buffer.len() - response.head_len);
+    client.record.switched(&client.core);
     let to_upstream = match sent {
         Sent::Whole(rest) => rest.clone(),
         Sent::Going(_) => Vec::new(),
     };
-    tunnel::run(client, upstream, to_client, to_upstream)
+    tunnel::run(client, upstream, to_client, head, to_upstream)
 }
 
 fn bad<T>(reason: &str) -> Result<T, Result<Outcome, State>> {
@@ -413,7 +424,11 @@ fn pass_on(
         && framing != ResponseFraming::Close;
     let mut out = client.core.buffer();
     http::write_forward_response(&mut out, response, framing, keep_client, request.version);
-    client.record.answered(&client.core, response.status, response.field("content-type"));
+    let content_type = response.field("content-type");
+    client.record.answered(&client.core, response.status, content_type);
+    if content_type.is_some_and(is_event_stream) {
+        upstream.departure.answer_is_endless();
+    }
     let end = download::transfer(client, upstream, response.body, framing, out, buffered);
     match (end, sent.state()) {
         (End::Bad(reason), _) => {
@@ -427,6 +442,12 @@ fn pass_on(
     }
     let keep_upstream = response.keep_alive && end == End::Complete { clean: true };
     Ok((end, keep_upstream, keep_client))
+}
+
+/// Whether it is the media type of server-sent events, with or without parameters.
+fn is_event_stream(content_type: &[u8]) -> bool {
+    let end = content_type.iter().position(|b| *b == b';').unwrap_or(content_type.len());
+    content_type[..end].trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// An answer of our own.

@@ -92,7 +92,7 @@ impl<'b> Guard<'b> {
         let snapshot = client.core.snapshot();
         let route = snapshot.route(request.host);
         if let Some(route) = route {
-            client.record.route(&client.core, &route.alias);
+            client.record.route(&client.core, route);
         }
         if route.is_some_and(|route| route.admin) {
             self.local = local::is_local(client, request);

@@ -26,7 +26,7 @@ mod watch;
 
 use crate::access_log::AccessLog;
 use crate::limits::{CONNECTIONS_PER_PIPE, CORE_TICK, PIPES_PER_CORE};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refusal};
 use crate::net::BoundListener;
 use crate::net::tls::CertStore;
 use crate::runtime::{self, CoreHandle, CoreId};
@@ -139,7 +139,7 @@ impl Shared {
     }
 
     /// Counts a client connection in, unless as many are open as there may be, in all or from its address.
-    fn admit(self: &Arc<Self>, peer: IpAddr, per_client: u32) -> Result<Admitted, &'static str> {
+    fn admit(self: &Arc<Self>, peer: IpAddr, per_client: u32) -> Result<Admitted, Refusal> {
         let client = network(peer);
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let of_client = self.clients.with(|clients| {
@@ -149,8 +149,8 @@ impl Shared {
         });
         let admitted = Admitted { shared: Arc::clone(self), client };
         match () {
-            () if before >= self.cap => Err("too many connections"),
-            () if of_client > per_client => Err("too many connections from your address"),
+            () if before >= self.cap => Err(Refusal::TooMany),
+            () if of_client > per_client => Err(Refusal::TooManyOfClient),
             () => Ok(admitted),
         }
     }

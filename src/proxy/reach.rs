@@ -4,15 +4,17 @@
 //! connect passes look-up and gate again, never the old address.
 
 use super::answer::Own;
+use super::connection::Client;
 use super::core::{Core, InFlight, Occupied};
 use super::guard::Guard;
 use super::record::Record;
+use super::watch::Departure;
 use crate::gate::Passed;
 use crate::limits::{BACKLOG_LOOK, BUSY_RETRY, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
 use crate::metrics::UpstreamError;
 use crate::net::{self, Stream};
 use crate::route::Timeouts;
-use crate::runtime;
+use crate::runtime::{self, LocalWaker};
 use crate::snapshot::{Endpoint, Route, Snapshot, Target, Unknown};
 use crate::upstream::PoolKey;
 use std::io;
@@ -41,6 +43,8 @@ pub(super) enum Unreached {
     Answer(Own),
     /// Rules hold that the request has not passed.
     Unchecked,
+    /// The client has gone.
+    ClientGone,
     /// The core stops.
     Stopped,
 }
@@ -60,23 +64,27 @@ enum Next {
 }
 
 /// Finds the endpoint of `host` and a connection to it, for a request that has passed its rules: that is looked at
-/// each time. `arrived` is when the request was complete.
+/// each time. `arrived` is when the request's head was complete. A wait at a gate ends when the client goes.
 pub(super) fn reach(
-    core: &Rc<Core>,
-    record: &Record,
+    client: &Client,
+    departure: &Departure,
     host: &[u8],
     guard: &Guard<'_>,
     arrived: Instant,
 ) -> Result<Reached, Unreached> {
+    let core = &client.core;
     let deadline = arrived + core.snapshot().recreate_wait;
     loop {
-        let (service, until, why) = match attempt(core, record, host, guard, deadline) {
+        let (service, until, why) = match attempt(core, &client.record, host, guard, deadline) {
+            Next::Use(_) if departure.has_gone() => return Err(Unreached::ClientGone),
             Next::Use(reached) => return Ok(reached),
             Next::Fail(unreached) => return Err(unreached),
             Next::Again => continue,
             Next::Wait { service, until, why } => (service, until, why),
         };
-        match core.wait(&service, until.min(deadline)) {
+        let leaving = |waker: LocalWaker| departure.interrupts(move || waker.wake());
+        match core.wait(&service, until.min(deadline), leaving) {
+            Ok(_) if departure.has_gone() => return Err(Unreached::ClientGone),
             Ok(Passed::Changed) => {}
             Ok(Passed::TimedOut) if runtime::now() < deadline => {}
             Ok(Passed::TimedOut) => return answer(503, format!("{why}; gave up waiting")),
@@ -108,7 +116,7 @@ fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], guard: &Guard<'_>, dea
         return Next::Fail(Unreached::Unchecked);
     }
     let Some(route) = route else { return unknown(&snapshot, host, deadline) };
-    record.route(core, &route.alias);
+    record.route(core, route);
     let endpoint = match &route.target {
         Target::Endpoint(endpoint) => endpoint,
         Target::Wait(why) => {

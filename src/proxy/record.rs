@@ -9,12 +9,13 @@ use crate::http::{Request, Version};
 use crate::limits::ACCESS_LOG_TYPE_BYTES;
 use crate::metrics::UpstreamError;
 use crate::runtime;
+use crate::snapshot::Route;
 use crate::util::wall_clock;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The exchange that a connection is in.
 #[derive(Default)]
@@ -27,6 +28,12 @@ pub(super) struct Record {
     /// Bytes of the head, and of the body with its framing, that came from the client.
     head_received: Cell<u64>,
     body_received: Cell<u64>,
+    /// Bytes that came through a tunnel.
+    tunnel_received: Cell<u64>,
+    /// It is in the counts already: its tunnel is open.
+    counted: Cell<bool>,
+    /// Its route wants no line.
+    silent: Cell<bool>,
     /// Bytes sent to the client, heads and framing included.
     sent: Cell<u64>,
     /// Bytes of the answer's body that were sent.
@@ -80,6 +87,9 @@ impl Record {
         self.upstream_error.set(None);
         self.head_received.set(head as u64);
         self.body_received.set(0);
+        self.tunnel_received.set(0);
+        self.counted.set(false);
+        self.silent.set(false);
         self.sent.set(0);
         self.body_sent.set(0);
         self.route.take();
@@ -88,10 +98,11 @@ impl Record {
     }
 
     /// Its host is that of this route.
-    pub fn route(&self, core: &Core, alias: &Arc<str>) {
-        let mut route = self.route.borrow_mut();
-        if route.as_ref().is_none_or(|known| known.alias != *alias) {
-            *route = Some(core.counted_route(alias));
+    pub fn route(&self, core: &Core, route: &Route) {
+        self.silent.set(!route.access_log);
+        let mut counted = self.route.borrow_mut();
+        if counted.as_ref().is_none_or(|known| known.alias != route.alias) {
+            *counted = Some(core.counted_route(&route.alias));
         }
     }
 
@@ -135,19 +146,41 @@ impl Record {
         self.body_received.set(bytes);
     }
 
-    /// The exchange is over: it is counted, and its line queued.
+    /// The client's request is answered by a tunnel. It counts now, and as quick as this: it may last for days.
+    pub fn switched(&self, core: &Core) {
+        if let Some(begun) = self.begun.get() {
+            self.count(core, runtime::now().saturating_duration_since(begun));
+        }
+    }
+
+    /// The tunnel is over. Its bytes are in the counts already.
+    pub fn tunnelled(&self, received: u64, sent: u64) {
+        self.tunnel_received.set(received);
+        self.body_sent.set(sent);
+    }
+
+    fn count(&self, core: &Core, took: Duration) {
+        if self.counted.replace(true) {
+            return;
+        }
+        core.metrics.received.add(self.head_received.get() + self.body_received.get());
+        core.metrics.sent.add(self.sent.get());
+        match &*self.route.borrow() {
+            Some(route) => route.tally.count(self.status.get(), took),
+            None => core.metrics.unrouted.count(self.status.get(), took),
+        }
+    }
+
+    /// The exchange is over: it is counted, and its line queued unless its route wants none.
     pub fn end(&self, core: &Core, peer: IpAddr, asked: &Asked<'_>, id: &RequestId) {
         let Some(begun) = self.begun.take() else { return };
         let duration = runtime::now().saturating_duration_since(begun);
-        let received = self.head_received.get() + self.body_received.get();
-        let (sent, status) = (self.sent.get(), self.status.get());
-        core.metrics.received.add(received);
-        core.metrics.sent.add(sent);
-        let route = self.route.borrow();
-        match &*route {
-            Some(route) => route.tally.count(status, duration),
-            None => core.metrics.unrouted.count(status, duration),
+        self.count(core, duration);
+        if self.silent.get() {
+            return;
         }
+        let received = self.head_received.get() + self.body_received.get() + self.tunnel_received.get();
+        let route = self.route.borrow();
         let content_type = self.content_type.borrow();
         let user = self.user.borrow();
         let entry = || access_log::Entry {
@@ -161,7 +194,7 @@ impl Record {
             host: asked.host,
             protocol: asked.protocol,
             route: route.as_ref().map_or("", |route| &*route.alias),
-            status,
+            status: self.status.get(),
             size: self.body_sent.get(),
             received,
             content_type: &content_type,

@@ -13,6 +13,7 @@ pub(super) fn to_https(client: &Client, request: &Request<'_>) -> Option<Vec<u8>
     let port = client.core.shared.https_port().filter(|_| !client.stream.is_tls())?;
     let snapshot = client.core.snapshot();
     let route = snapshot.route(request.host)?;
+    client.record.route(&client.core, route);
     if !route.redirect_http.unwrap_or(snapshot.redirect_http) {
         return None;
     }

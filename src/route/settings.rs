@@ -73,7 +73,7 @@ pub struct Settings {
     pub place: Place,
 }
 
-/// What a route may say about its connections. What is `None` is as `entrypoint` has it.
+/// What a route may say about its connections and their log. What is `None` is as `entrypoint` has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
     /// `connect_timeout`
@@ -86,6 +86,8 @@ pub struct Tuning {
     pub response_body_timeout: Option<Duration>,
     /// `max_conns_per_host`: connections to its endpoint at once; `None` is any number.
     pub max_conns_per_host: Option<u32>,
+    /// `access_log`: whether its requests have lines in the access log; `None` is yes.
+    pub access_log: Option<bool>,
 }
 
 impl Settings {

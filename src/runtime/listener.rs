@@ -31,8 +31,21 @@ impl TcpListener {
     /// The caller is on no core, or epoll has no room.
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         listener.set_nonblocking(true)?;
-        let io = Io::attach(listener.into(), false)?;
-        Ok(TcpListener { io, pause: Cell::new(limits::ACCEPT_FIRST_PAUSE), complained: Cell::new(None) })
+        Ok(TcpListener::over(Io::attach(listener.into(), false)?))
+    }
+
+    /// As [`TcpListener::from_std`], for a socket of which other cores have duplicates: each connection wakes one
+    /// of the cores that have nothing to do.
+    ///
+    /// # Errors
+    /// As [`TcpListener::from_std`].
+    pub fn from_shared(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+        listener.set_nonblocking(true)?;
+        Ok(TcpListener::over(Io::attach_shared(listener.into())?))
+    }
+
+    fn over(io: Io) -> TcpListener {
+        TcpListener { io, pause: Cell::new(limits::ACCEPT_FIRST_PAUSE), complained: Cell::new(None) }
     }
 
     /// The next connection and where it comes from.

@@ -29,6 +29,13 @@ pub(crate) trait Poller {
     /// true is told first. Closing the descriptor detaches it.
     fn attach(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()>;
 
+    /// As `attach`, for a listener that other pollers have a duplicate of: a connection wakes one of those that
+    /// wait, not all. It must be detached before it is closed: its duplicates keep it attached.
+    fn attach_shared(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()>;
+
+    /// Tells no more events of `fd`.
+    fn detach(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
+
     /// Fills `events`, waiting at most `timeout` (`None`: without end). An interruption fills nothing.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
 }
@@ -66,6 +73,16 @@ impl Poller for Epoll {
         let flags =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         Ok(epoll::add(&self.fd, fd, epoll::EventData::new_u64(key), flags)?)
+    }
+
+    fn attach_shared(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        // Exclusive takes no more flags than these (epoll_ctl(2)); errors are told in any case.
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.fd, fd, epoll::EventData::new_u64(key), flags)?)
+    }
+
+    fn detach(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(epoll::delete(&self.fd, fd)?)
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {

@@ -84,6 +84,7 @@ struct Source {
     readable: bool,
     writable: bool,
     ended: bool,
+    failed: bool,
 }
 
 enum Reader {
@@ -118,6 +119,7 @@ impl Sources {
             readable: false,
             writable,
             ended: false,
+            failed: false,
         };
         Token { slot: self.slab.insert(source), generation }
     }
@@ -143,6 +145,7 @@ impl Sources {
         source.readable |= event.readable;
         source.writable |= event.writable;
         source.ended |= event.ended;
+        source.failed |= event.failed;
         if event.writable {
             woken.write = source.writer.take();
         }
@@ -223,6 +226,8 @@ pub(crate) struct Io {
     core: Rc<Core>,
     token: Token,
     fd: OwnedFd,
+    /// Closing it doesn't detach it: there are duplicates.
+    shared: bool,
 }
 
 /// What an attempt did: its result, and whether it used the direction up.
@@ -247,8 +252,18 @@ impl Io {
     pub(crate) fn attach(fd: OwnedFd, writable: bool) -> io::Result<Io> {
         let core = Core::current().ok_or_else(error::not_on_a_coroutine)?;
         let token = core.sources.borrow_mut().insert(writable);
-        let io = Io { core, token, fd };
+        let io = Io { core, token, fd, shared: false };
         io.core.attach(&io.fd, token)?;
+        Ok(io)
+    }
+
+    /// As [`Io::attach`], for a listener of which other cores have duplicates: a connection wakes one of them.
+    pub(crate) fn attach_shared(fd: OwnedFd) -> io::Result<Io> {
+        let core = Core::current().ok_or_else(error::not_on_a_coroutine)?;
+        let token = core.sources.borrow_mut().insert(false);
+        let mut io = Io { core, token, fd, shared: false };
+        io.core.attach_shared(&io.fd, token)?;
+        io.shared = true;
         Ok(io)
     }
 
@@ -337,16 +352,23 @@ impl Io {
         self.core.sources.borrow_mut().used_up(self.token, direction, surely);
     }
 
-    /// Has `callback` run on the core's own stack when it happens; soon if the other side has
-    /// ended already.
+    /// Whether the other side has sent its last byte, or the connection has failed, as far as the poller has told.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.core.sources.borrow_mut().get(self.token).is_none_or(|source| source.ended)
+    }
+
+    /// Has `callback` run on the core's own stack when it happens; soon if it has happened already.
     pub(crate) fn watch(&self, of: Of, callback: EndCallback) -> EndWatch {
         let (core, key) = (self.core.clone(), self.token.to_key());
         let mut sources = core.sources.borrow_mut();
-        let ended = sources.get(self.token).is_none_or(|s| s.ended);
+        let happened = sources.get(self.token).is_none_or(|s| match of {
+            Of::End => s.ended,
+            Of::Failure => s.failed,
+        });
         let before = sources.watches.insert(key, (of, callback));
         drop(sources);
         drop(before);
-        if ended {
+        if happened {
             let told = core.clone();
             core.defer(move || {
                 let callback = told.sources.borrow_mut().watches.remove(&key);
@@ -417,6 +439,11 @@ impl Drop for Io {
         let source = self.core.sources.borrow_mut().remove(self.token);
         if let Some(timer) = source.as_ref().and_then(|s| s.timer) {
             self.core.cancel(timer);
+        }
+        if self.shared
+            && let Err(error) = self.core.detach(&self.fd)
+        {
+            log::warn!("a shared listener stays at its poller: {error}");
         }
         // Outside the borrow: a callback may own another socket. The descriptor is closed after this, and
         // closing detaches it from epoll.

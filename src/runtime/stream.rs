@@ -48,10 +48,14 @@ pub(super) fn send(buf: &[u8]) -> impl FnMut(BorrowedFd<'_>) -> rustix::io::Resu
 }
 
 pub(super) fn read(io: &Io, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+    read_until(io, buf, until(deadline))
+}
+
+pub(super) fn read_until(io: &Io, buf: &mut [u8], until: Until<'_>) -> io::Result<usize> {
     if buf.is_empty() {
         return Ok(0);
     }
-    io.perform(Direction::Read, until(deadline), recv(buf))
+    io.perform(Direction::Read, until, recv(buf))
 }
 
 pub(super) fn try_read(io: &Io, buf: &mut [u8]) -> io::Result<Option<usize>> {

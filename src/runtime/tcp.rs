@@ -59,6 +59,14 @@ impl TcpStream {
         stream::read(&self.io, buf, deadline)
     }
 
+    /// As [`TcpStream::read`]; `abort` ends it.
+    ///
+    /// # Errors
+    /// Also [`is_aborted`](super::is_aborted).
+    pub fn read_until(&self, buf: &mut [u8], deadline: Option<Instant>, abort: &Abort) -> io::Result<usize> {
+        stream::read_until(&self.io, buf, Until { deadline, abort: Some(abort) })
+    }
+
     /// Reads what is there, without waiting; `None` would wait. For the core's own stack.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         stream::try_read(&self.io, buf)
@@ -141,6 +149,12 @@ impl TcpStream {
         !matches!(sockopt::socket_error(&self.io), Ok(Ok(())))
     }
 
+    /// Whether the other side has sent its last byte (even if it isn't read yet) or the connection has failed, as
+    /// far as the core knows.
+    pub fn has_ended(&self) -> bool {
+        self.io.has_ended()
+    }
+
     /// Runs `f` on the core's own stack once the other side has sent its last byte (even if it isn't read
     /// yet) or the connection has failed; at once if it has already. `f` must not wait. Nothing happens once
     /// the watch is dropped; a second watch takes the place of the first.
@@ -148,8 +162,8 @@ impl TcpStream {
         self.io.watch(Of::End, Box::new(f))
     }
 
-    /// As [`TcpStream::when_ended`], but runs `f` when the connection has failed; perhaps also when one or both
-    /// directions have ended: [`TcpStream::has_failed`] tells.
+    /// As [`TcpStream::when_ended`], but runs `f` when the connection has failed, or when both directions have
+    /// ended: [`TcpStream::has_failed`] tells which.
     pub fn when_failed(&self, f: impl FnOnce() + 'static) -> EndWatch {
         self.io.watch(Of::Failure, Box::new(f))
     }

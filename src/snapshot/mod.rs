@@ -61,6 +61,8 @@ pub struct Route {
     pub access: Option<Arc<Rules>>,
     /// It leads to the admin API: for clients on this machine alone.
     pub admin: bool,
+    /// Whether its requests have lines in the access log.
+    pub access_log: bool,
 }
 
 /// Where a route leads at this moment.

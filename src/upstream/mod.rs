@@ -60,7 +60,7 @@ impl Upstreams {
         }
     }
 
-    /// Opens a connection; [`Upstreams::keep_only`] aborts it when its endpoint goes.
+    /// Opens a connection, its TLS handshake included; [`Upstreams::keep_only`] aborts it when its endpoint goes.
     ///
     /// # Errors
     /// As `connect(2)`; `TimedOut` at `deadline`; `runtime::is_aborted` when the endpoint has gone.

@@ -135,16 +135,29 @@ impl Client {
 
     /// Connects and completes the handshake.
     pub fn try_connect(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Client> {
-        Client::over(TcpStream::connect(addr)?, config, name)
+        Client::shake(TcpStream::connect(addr)?, &[], config, name)
     }
 
     /// Completes the handshake on a connection.
-    pub fn over(mut tcp: TcpStream, config: &Arc<ClientConfig>, name: &str) -> io::Result<Client> {
+    pub fn over(tcp: TcpStream, config: &Arc<ClientConfig>, name: &str) -> io::Result<Client> {
+        Client::shake(tcp, &[], config, name)
+    }
+
+    /// Completes the handshake; `first` goes out with the hello in one write.
+    pub fn shake(
+        mut tcp: TcpStream,
+        first: &[u8],
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> io::Result<Client> {
         tcp.set_read_timeout(Some(DEADLINE))?;
         tcp.set_write_timeout(Some(DEADLINE))?;
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut conn = ClientConnection::new(Arc::clone(config), name).unwrap();
+        let mut bytes = first.to_vec();
+        conn.write_tls(&mut bytes)?;
+        tcp.write_all(&bytes)?;
         while conn.is_handshaking() {
             conn.complete_io(&mut tcp)?;
         }

@@ -67,6 +67,7 @@ struct Tuned {
     body: Option<Said<Duration>>,
     response_body: Option<Said<Duration>>,
     max_conns: Option<Said<u32>>,
+    access_log: Option<Said<bool>>,
 }
 
 impl AliasLabels {
@@ -485,7 +486,8 @@ impl AliasLabels {
         say(&mut tuned.response_header, said.response_header_timeout, label)?;
         say(&mut tuned.body, said.body_timeout, label)?;
         say(&mut tuned.response_body, said.response_body_timeout, label)?;
-        say(&mut tuned.max_conns, said.max_conns_per_host, label)
+        say(&mut tuned.max_conns, said.max_conns_per_host, label)?;
+        say(&mut tuned.access_log, said.access_log, label)
     }
 
     /// What the labels say about the route's connections.
@@ -499,6 +501,7 @@ impl AliasLabels {
             body_timeout: value(&self.tuned.body),
             response_body_timeout: value(&self.tuned.response_body),
             max_conns_per_host: value(&self.tuned.max_conns),
+            access_log: value(&self.tuned.access_log),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A client's handshake, without a stack: each arrival of bytes is one step on the core's own stack.
 //!
 //! ```text
+//!   Header ──a balancer's PROXY header, where one may be──► Hello
+//!     │ none, or a bad one: closed without a word
 //!   Hello ──ClientHello, a certificate for its name──► Keys ──Finished──► a stream
 //!     │ no certificate: alert unrecognized_name         │ a fault: rustls's alert
 //!     ▼                                                 ▼
@@ -10,18 +12,35 @@
 use super::super::Stream;
 use super::certs::Certs;
 use super::stream::TlsStream;
+use crate::http::{self, ProxyHeader};
 use crate::limits::{DRAIN_ASK, TLS_HANDSHAKE_BYTES, TLS_HANDSHAKE_TIMEOUT, TLS_HANDSHAKES};
 use crate::metrics::{TLS_HANDSHAKES_FAILED, TLS_HANDSHAKES_REFUSED};
 use crate::runtime::{self, TcpStream, Wake};
 use rustls::server::{Accepted, Acceptor};
 use rustls::{Connection, ServerConnection};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Takes a fresh connection through its handshake and hands it to `done`, which runs on the core's own stack.
-/// A handshake that fails ends the connection, and `done` is dropped. So is one beyond `limits::TLS_HANDSHAKES`.
-pub fn accept(tcp: TcpStream, certs: Arc<Certs>, done: impl FnOnce(Stream) + 'static) {
+/// A PROXY header before the ClientHello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Without one the connection is closed.
+    pub required: bool,
+    /// When all of it must be here.
+    pub deadline: Instant,
+}
+
+/// Takes a fresh connection through its handshake and hands it to `done`, with the client that its PROXY header
+/// names, if there may be a `header` and it names one. `done` runs on the core's own stack. A handshake that
+/// fails ends the connection, and `done` is dropped. So is one beyond `limits::TLS_HANDSHAKES`.
+pub fn accept(
+    tcp: TcpStream,
+    certs: Arc<Certs>,
+    header: Option<Header>,
+    done: impl FnOnce(Stream, Option<SocketAddr>) + 'static,
+) {
     let Some(counted) = InProgress::begin() else {
         let refused = TLS_HANDSHAKES_REFUSED.add();
         if refused.is_power_of_two() {
@@ -29,15 +48,24 @@ pub fn accept(tcp: TcpStream, certs: Arc<Certs>, done: impl FnOnce(Stream) + 'st
         }
         return;
     };
+    let phase = match header {
+        Some(header) => Phase::Header(header, Vec::new()),
+        None => Phase::Hello(Box::default()),
+    };
     let handshake = Handshake {
-        phase: Phase::Hello(Box::default()),
+        phase,
         certs,
+        named: None,
         left: TLS_HANDSHAKE_BYTES,
-        deadline: runtime::now() + TLS_HANDSHAKE_TIMEOUT,
+        deadline: header.map_or_else(tls_deadline, |header| header.deadline),
         done,
         _counted: counted,
     };
     wait(tcp, Box::new(handshake));
+}
+
+fn tls_deadline() -> Instant {
+    runtime::now() + TLS_HANDSHAKE_TIMEOUT
 }
 
 /// Handshakes in progress, all cores together.
@@ -67,6 +95,8 @@ impl Drop for InProgress {
 struct Handshake<F> {
     phase: Phase,
     certs: Arc<Certs>,
+    /// Whom the PROXY header names.
+    named: Option<SocketAddr>,
     /// Bytes that the client may still send before it is done.
     left: usize,
     deadline: Instant,
@@ -75,6 +105,8 @@ struct Handshake<F> {
 }
 
 enum Phase {
+    /// With what has come of it: `limits::PROXY_HEADER_BYTES` and one read at most.
+    Header(Header, Vec<u8>),
     Hello(Box<Acceptor>),
     Keys(Box<ServerConnection>),
     Over,
@@ -96,7 +128,7 @@ impl Refusal {
 /// `access_denied`.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-fn wait<F: FnOnce(Stream) + 'static>(tcp: TcpStream, handshake: Box<Handshake<F>>) {
+fn wait<F: FnOnce(Stream, Option<SocketAddr>) + 'static>(tcp: TcpStream, handshake: Box<Handshake<F>>) {
     tcp.when_readable(Some(handshake.deadline), move |tcp, wake| match wake {
         Wake::Ready => step(tcp, handshake),
         Wake::Roused => hurry(tcp, handshake),
@@ -106,13 +138,13 @@ fn wait<F: FnOnce(Stream) + 'static>(tcp: TcpStream, handshake: Box<Handshake<F>
 }
 
 /// The program ends: it waits for this no longer than for any client that is about to ask.
-fn hurry<F: FnOnce(Stream) + 'static>(tcp: TcpStream, mut handshake: Box<Handshake<F>>) {
+fn hurry<F: FnOnce(Stream, Option<SocketAddr>) + 'static>(tcp: TcpStream, mut handshake: Box<Handshake<F>>) {
     handshake.deadline = handshake.deadline.min(runtime::now() + DRAIN_ASK);
     wait(tcp, handshake);
 }
 
 /// Takes what has arrived.
-fn step<F: FnOnce(Stream) + 'static>(tcp: TcpStream, mut handshake: Box<Handshake<F>>) {
+fn step<F: FnOnce(Stream, Option<SocketAddr>) + 'static>(tcp: TcpStream, mut handshake: Box<Handshake<F>>) {
     let mut chunk = [0; 4096];
     loop {
         let n = match tcp.try_read(&mut chunk) {
@@ -124,9 +156,9 @@ fn step<F: FnOnce(Stream) + 'static>(tcp: TcpStream, mut handshake: Box<Handshak
         match handshake.feed(&tcp, &mut rest) {
             Ok(None) => {}
             Ok(Some(conn)) => {
-                let Handshake { done, _counted, .. } = *handshake;
+                let Handshake { done, named, _counted, .. } = *handshake;
                 drop(_counted);
-                return done(Stream::Tls(TlsStream::new(tcp, Connection::Server(conn), rest)));
+                return done(Stream::Tls(TlsStream::new(tcp, Connection::Server(conn), rest)), named);
             }
             Err(Refusal { alert, reason }) => {
                 failed(&tcp, &reason);
@@ -146,8 +178,46 @@ fn failed(tcp: &TcpStream, reason: &str) {
 }
 
 impl<F> Handshake<F> {
-    /// Gives rustls `bytes`; the connection when it is ready, with what it has not taken left in `bytes`.
+    /// Takes `bytes`; the connection when it is ready, with what it has not taken left in `bytes`.
     fn feed(&mut self, tcp: &TcpStream, bytes: &mut &[u8]) -> Result<Option<ServerConnection>, Refusal> {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Header(header, mut received) => {
+                received.extend_from_slice(bytes);
+                match self.header(header, &received)? {
+                    // The ClientHello may have come with it.
+                    Some(len) => self.shake(tcp, &mut &received[len..]),
+                    None => {
+                        self.phase = Phase::Header(header, received);
+                        Ok(None)
+                    }
+                }
+            }
+            phase => {
+                self.phase = phase;
+                self.shake(tcp, bytes)
+            }
+        }
+    }
+
+    /// The length of the PROXY header at the beginning of `received`, once it is decided.
+    fn header(&mut self, header: Header, received: &[u8]) -> Result<Option<usize>, Refusal> {
+        let len = match http::parse_proxy_header(received) {
+            Ok(ProxyHeader::Partial) => return Ok(None),
+            Ok(ProxyHeader::Absent) if header.required => return Err(Refusal::new("no PROXY header")),
+            Ok(ProxyHeader::Absent) => 0,
+            Ok(ProxyHeader::Present { len, client }) => {
+                self.named = client;
+                len
+            }
+            Err(error) => return Err(Refusal::new(error.0)),
+        };
+        self.phase = Phase::Hello(Box::default());
+        self.deadline = tls_deadline();
+        Ok(Some(len))
+    }
+
+    /// Gives rustls `bytes`.
+    fn shake(&mut self, tcp: &TcpStream, bytes: &mut &[u8]) -> Result<Option<ServerConnection>, Refusal> {
         self.left = match self.left.checked_sub(bytes.len()) {
             Some(left) => left,
             None => return Err(Refusal::new("the client sent too many bytes")),
@@ -174,7 +244,7 @@ impl<F> Handshake<F> {
                     }
                     self.phase = Phase::Keys(conn);
                 }
-                Phase::Over => return Err(Refusal::new("it is over")),
+                Phase::Header(..) | Phase::Over => return Err(Refusal::new("it is over")),
             }
         }
         Ok(None)

@@ -39,7 +39,7 @@ impl TlsTarget {
     }
 }
 
-/// Connects to `addr` and shakes hands. `deadline` and `abort` concern the connect; the handshake has
+/// Connects to `addr` and shakes hands; `abort` ends either. `deadline` concerns the connect; the handshake has
 /// `limits::TLS_HANDSHAKE_TIMEOUT`.
 ///
 /// # Errors
@@ -51,12 +51,17 @@ pub fn connect(addr: SocketAddr, target: &TlsTarget, deadline: Instant, abort: &
         .map_err(|_| failed(format!("`{}` can't be the name of a certificate", target.name())))?;
     let tcp = TcpStream::connect(addr, Some(deadline), Some(abort))?;
     let mut conn = ClientConnection::new(config, name).map_err(|error| failed(error.to_string()))?;
-    let rest = shake_hands(&tcp, &mut conn, target)?;
+    let rest = shake_hands(&tcp, &mut conn, target, abort)?;
     Ok(Stream::Tls(TlsStream::new(tcp, Connection::Client(conn), &rest)))
 }
 
 /// Gives back what came after the handshake and was not taken.
-fn shake_hands(tcp: &TcpStream, conn: &mut ClientConnection, target: &TlsTarget) -> io::Result<Vec<u8>> {
+fn shake_hands(
+    tcp: &TcpStream,
+    conn: &mut ClientConnection,
+    target: &TlsTarget,
+    abort: &Abort,
+) -> io::Result<Vec<u8>> {
     let deadline = Some(runtime::now() + TLS_HANDSHAKE_TIMEOUT);
     let mut buffer = vec![0; 4096];
     let (mut at, mut end) = (0, 0);
@@ -70,7 +75,7 @@ fn shake_hands(tcp: &TcpStream, conn: &mut ClientConnection, target: &TlsTarget)
             return Ok(buffer[at..end].to_vec());
         }
         if at == end {
-            (at, end) = (0, tcp.read(&mut buffer, deadline).map_err(too_late)?);
+            (at, end) = (0, tcp.read_until(&mut buffer, deadline, abort).map_err(too_late)?);
             if end == 0 {
                 return Err(failed("the connection was closed in the TLS handshake".to_owned()));
             }

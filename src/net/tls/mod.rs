@@ -9,7 +9,7 @@ mod stream;
 mod verify;
 mod x509;
 
-pub use self::accept::{accept, handshakes};
+pub use self::accept::{Header, accept, handshakes};
 pub use self::certs::{CertStore, Certs, Listed, LoadedCerts, Refusal, Served};
 pub use self::connect::{TlsTarget, connect};
 pub use self::stream::TlsStream;

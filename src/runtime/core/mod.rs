@@ -248,6 +248,14 @@ impl Core {
         self.poller.borrow().attach(fd.as_fd(), token.to_key())
     }
 
+    pub(crate) fn attach_shared(&self, fd: &impl AsFd, token: Token) -> io::Result<()> {
+        self.poller.borrow().attach_shared(fd.as_fd(), token.to_key())
+    }
+
+    pub(crate) fn detach(&self, fd: &impl AsFd) -> io::Result<()> {
+        self.poller.borrow().detach(fd.as_fd())
+    }
+
     /// Runs `f` on the core's own stack.
     pub(crate) fn on_core_stack<R>(&self, f: impl FnOnce() -> R) -> R {
         let Some(running) = self.running.get() else { return f() };
