@@ -377,11 +377,7 @@ impl Running {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let listeners =
-            self.listeners.difference(&config, self.cores.len()).map_err(|error| match error {
-                StartError::Problem(problem) => vec![problem],
-                StartError::Io(error) => vec![Problem::new(Place::Default, error.to_string())],
-            })?;
+        let listeners = self.listeners.difference(&config, self.cores.len()).map_err(problems_of)?;
         let certs_renewed = self.renew_certs(&config, asked)?;
         warnings.extend(self.needs_restart(&config));
         let (to_admin, problem) = admin::plan(&config, self.admin.at());
@@ -443,4 +439,11 @@ impl Running {
             warnings,
         })
     }
+}
+
+fn problems_of(error: StartError) -> Vec<Problem> {
+    vec![match error {
+        StartError::Problem(problem) => problem,
+        StartError::Io(error) => Problem::new(Place::Default, error.to_string()),
+    }]
 }
