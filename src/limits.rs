@@ -87,6 +87,9 @@ pub const RESPONSE_HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 pub const YOUNG_CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 /// Between two connects to a young container that refuses.
 pub const YOUNG_RETRY: Duration = Duration::from_millis(25);
+/// The shortest of these pauses: an application that listens at once does so a millisecond or two after the
+/// engine has told its start.
+pub const YOUNG_RETRY_FIRST: Duration = Duration::from_millis(1);
 /// Time without one byte of progress in a response's body. Streams are silent for minutes; a dead peer shows
 /// by its reset.
 pub const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -217,8 +220,11 @@ pub const ENGINE_EVENTS: usize = 8_192;
 pub const ENGINE_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of one line of the event stream.
 pub const ENGINE_EVENT_BYTES: usize = 1024 * 1024;
-/// Inspects at once after a connect.
+/// Inspects at once.
 pub const ENGINE_INSPECTS: usize = 4;
+/// Of them, those of containers that are not known to run: the engine holds such an inspect back as long as it
+/// starts the container or clears it away, which takes seconds when many start at once.
+pub const ENGINE_INSPECTS_DOWN: usize = ENGINE_INSPECTS - 1;
 /// Time for a list, inspect or info call. A loaded Raspberry Pi takes seconds for a list.
 pub const ENGINE_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two `/_ping` on the second connection: the event stream is silent for hours.

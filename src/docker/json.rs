@@ -324,7 +324,9 @@ pub(super) enum Happened {
     Die,
     /// It was removed.
     Destroy,
-    /// Something else that `inspect` shows: created, renamed, paused, its health, its networks.
+    /// It joined or left a network; each start and each end brings one for every network.
+    Network,
+    /// Something else that `inspect` shows: created, renamed, paused, its health.
     Change,
 }
 
@@ -379,7 +381,7 @@ pub(super) fn event(line: &[u8]) -> Result<Option<Event>, CallError> {
         ("container", "create" | "rename" | "pause" | "unpause" | "health_status" | "update") => {
             (line.actor.id, Happened::Change)
         }
-        ("network", "connect" | "disconnect") => (line.actor.attributes.container, Happened::Change),
+        ("network", "connect" | "disconnect") => (line.actor.attributes.container, Happened::Network),
         _ => return Ok(None),
     };
     if id.is_empty() {

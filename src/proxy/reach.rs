@@ -10,7 +10,7 @@ use super::guard::Guard;
 use super::record::Record;
 use super::watch::Departure;
 use crate::gate::Passed;
-use crate::limits::{BACKLOG_LOOK, BUSY_RETRY, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY};
+use crate::limits::{BACKLOG_LOOK, BUSY_RETRY, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY, YOUNG_RETRY_FIRST};
 use crate::metrics::UpstreamError;
 use crate::net::{self, Stream};
 use crate::route::Timeouts;
@@ -195,7 +195,10 @@ fn connect(
         Err(error) if runtime::is_aborted(&error) => Next::Again,
         Err(error) if young && may_come(&error) => {
             let why = format!("{} has started but does not answer at {} yet: {error}", route.alias, key.addr);
-            let until = (runtime::now() + YOUNG_RETRY).min(young_until);
+            // Most listen within milliseconds; who takes seconds is not asked a hundred times in each.
+            let now = runtime::now();
+            let age = now.saturating_duration_since(endpoint.seen);
+            let until = (now + (age / 4).clamp(YOUNG_RETRY_FIRST, YOUNG_RETRY)).min(young_until);
             Next::Wait { service: Arc::clone(&route.alias), until, why: why.into() }
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {

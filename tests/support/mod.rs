@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses a part
 #![allow(clippy::disallowed_methods)] // tests block, and measure deadlines
 
+pub mod api;
 pub mod app;
 pub mod engine;
 pub mod http;

@@ -15,6 +15,10 @@
 //!
 //! An answer that was under way while an event arrived may be older than the event: it is asked for again
 //! and never shown as running.
+//!
+//! An inspect waits in the engine while its container is being started or cleared away: seconds, when many
+//! are. What runs must not wait behind that. So it is asked first, and one slot is its own; and a network
+//! joined or left by what does not run, which is how a start begins and an end is finished, asks nothing.
 
 use super::super::client::CallError;
 use super::super::json::{Event, Happened};
@@ -22,7 +26,7 @@ use super::super::model::{Container, RunState};
 use super::Timings;
 use super::machine::{Action, Actions};
 use crate::limits;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Tries of one inspect before a first list goes on without it, or before "not found" is believed.
@@ -32,12 +36,14 @@ const TRIES: u32 = 3;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Containers {
     entries: BTreeMap<String, Entry>,
-    /// Ids to inspect; one that is not `Queued` any more is skipped.
-    queue: VecDeque<String>,
+    /// Ids to inspect; one that is not `Queued` for this turn any more is skipped.
+    queue: BTreeMap<Turn, String>,
+    /// Turns given so far.
+    turns: i64,
     /// When to queue those that are `Later`.
     later: BTreeSet<(Instant, String)>,
-    /// Inspects under way.
-    asked: usize,
+    /// Inspects under way, at most `ENGINE_INSPECTS`.
+    asked: Vec<(String, Life)>,
     sync: Option<Sync>,
     /// The log has said that there are too many.
     full: bool,
@@ -51,21 +57,49 @@ struct Entry {
     verified: bool,
     /// Its entry in the last list, while a sync is under way.
     listed: Option<Container>,
+    life: Life,
     work: Work,
     tries: u32,
 }
+
+/// Whether it runs, as far as the last word about that goes. What does comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Life {
+    Up,
+    Down,
+    #[default]
+    Unknown,
+}
+
+impl Life {
+    fn of(container: &Container) -> Life {
+        if is_up(container) { Life::Up } else { Life::Down }
+    }
+}
+
+/// A place in the queue: lower comes first.
+type Turn = (Life, i64);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Work {
     #[default]
     Nothing,
-    Queued,
+    Queued(Turn),
     /// `touched`: an event arrived since; `died`: a `die` among them.
     Asked {
         touched: bool,
         died: bool,
     },
     Later(Instant),
+}
+
+/// Where in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before all that wait: something happened.
+    Front,
+    /// Behind them.
+    Back,
 }
 
 /// One list being reconciled.
@@ -83,12 +117,25 @@ struct Sync {
     destroyed: BTreeSet<String>,
 }
 
+impl Entry {
+    fn died(&mut self, event: &Event, out: &mut Actions) {
+        if let Some(shown) = &mut self.shown
+            // Replayed, of an earlier run. Were the clock set back meanwhile, the inspect would tell.
+            && shown.started_at.is_none_or(|started| started <= event.at)
+        {
+            end(shown);
+            self.life = Life::Down;
+            out.push(Action::Died { id: event.id.clone(), at: event.at });
+        }
+    }
+}
+
 impl Containers {
     /// A new connection: answers under way belong to the old one, addresses may have changed hands.
     pub(super) fn connected(&mut self) {
         self.queue.clear();
         self.later.clear();
-        self.asked = 0;
+        self.asked.clear();
         self.sync = None;
         for entry in self.entries.values_mut() {
             *entry = Entry { shown: entry.shown.take(), ..Entry::default() };
@@ -119,16 +166,19 @@ impl Containers {
             return self.destroyed(&event.id, out);
         }
         let died = event.happened == Happened::Die;
-        if died
-            && let Some(shown) = self.entries.get_mut(&event.id).and_then(|entry| entry.shown.as_mut())
-            // Replayed, of an earlier run. Were the clock set back meanwhile, the inspect would tell.
-            && shown.started_at.is_none_or(|started| started <= event.at)
-        {
-            end(shown);
-            out.push(Action::Died { id: event.id.clone(), at: event.at });
+        if let Some(entry) = self.entries.get_mut(&event.id) {
+            match event.happened {
+                Happened::Network if entry.life == Life::Down => return,
+                Happened::Die => entry.died(event, out),
+                _ => {}
+            }
         }
         if let Some(sync) = &mut self.sync {
             sync.touched.insert(event.id.clone());
+        }
+        let began = event.happened == Happened::Start;
+        if began && let Some(entry) = self.entry(&event.id, out) {
+            entry.life = Life::Up;
         }
         self.ask_again(&event.id, died, out);
     }
@@ -153,17 +203,30 @@ impl Containers {
     fn ask_again(&mut self, id: &str, died: bool, out: &mut Actions) {
         let Some(entry) = self.entry(id, out) else { return };
         match &mut entry.work {
-            Work::Queued => {}
+            // It started meanwhile, or ended: that changes its turn.
+            Work::Queued((life, _)) if *life != entry.life => self.enqueue(id, Place::Front),
+            Work::Queued(_) => {}
             Work::Asked { touched, died: died_before } => {
                 *touched = true;
                 *died_before |= died;
             }
             Work::Nothing | Work::Later(_) => {
-                entry.work = Work::Queued;
                 entry.tries = 0;
-                self.queue.push_front(id.to_owned());
+                self.enqueue(id, Place::Front);
             }
         }
+    }
+
+    /// Gives a turn among those whose life is the same.
+    fn enqueue(&mut self, id: &str, place: Place) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if let Work::Queued(turn) = entry.work {
+            self.queue.remove(&turn);
+        }
+        self.turns += 1;
+        let turn = (entry.life, if place == Place::Front { -self.turns } else { self.turns });
+        entry.work = Work::Queued(turn);
+        self.queue.insert(turn, id.to_owned());
     }
 
     /// The entry of `id`, made if there is room.
@@ -213,10 +276,12 @@ impl Containers {
                 entry.shown = Some(listed.clone());
             }
         }
+        if idle {
+            entry.life = Life::of(&listed);
+        }
         entry.listed = Some(listed);
         if idle {
-            entry.work = Work::Queued;
-            self.queue.push_back(id);
+            self.enqueue(&id, Place::Back);
         }
     }
 
@@ -229,7 +294,9 @@ impl Containers {
         timings: &Timings,
         out: &mut Actions,
     ) {
-        self.asked = self.asked.saturating_sub(1);
+        if let Some(at) = self.asked.iter().position(|(asked, _)| asked == id) {
+            self.asked.swap_remove(at);
+        }
         let Some(entry) = self.entries.get_mut(id) else { return };
         let Work::Asked { touched, died } = entry.work else { return };
         entry.work = Work::Nothing;
@@ -257,6 +324,9 @@ impl Containers {
         }
         if died {
             end(&mut container);
+        }
+        if !touched {
+            entry.life = Life::of(&container);
         }
         entry.verified = true;
         if !first && entry.shown.as_ref() != Some(&container) {
@@ -312,19 +382,23 @@ impl Containers {
             && *when <= now
             && let Some((when, id)) = self.later.pop_first()
         {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            if entry.work == Work::Later(when) {
-                entry.work = Work::Queued;
-                self.queue.push_back(id);
+            if self.entries.get(&id).is_some_and(|entry| entry.work == Work::Later(when)) {
+                self.enqueue(&id, Place::Back);
             }
         }
-        while self.asked < limits::ENGINE_INSPECTS
-            && let Some(id) = self.queue.pop_front()
-        {
+        while let Some(turn) = self.queue.first_entry() {
+            let (life, _) = *turn.key();
+            let others = self.asked.iter().filter(|(_, life)| *life != Life::Up).count();
+            if self.asked.len() >= limits::ENGINE_INSPECTS
+                || (life != Life::Up && others >= limits::ENGINE_INSPECTS_DOWN)
+            {
+                break;
+            }
+            let (turn, id) = turn.remove_entry();
             let Some(entry) = self.entries.get_mut(&id) else { continue };
-            if entry.work == Work::Queued {
+            if entry.work == Work::Queued(turn) {
                 entry.work = Work::Asked { touched: false, died: false };
-                self.asked += 1;
+                self.asked.push((id.clone(), life));
                 out.push(Action::Inspect { id });
             }
         }

@@ -413,6 +413,38 @@ fn inspects_are_bounded_and_what_happens_goes_first() {
 }
 
 #[test]
+fn what_is_being_started_or_cleared_away_keeps_no_start_waiting() {
+    let (a, b) = (container("a", 10, "10.0.0.2"), exited("b"));
+    let down: Vec<Container> = (0..6).map(|n| container(&format!("c{n}"), 10, "10.0.0.3")).collect();
+    let all: Vec<Container> = [a].into_iter().chain(down.clone()).chain([b]).collect();
+    let mut scene = Scene::ready(&all);
+    // Inspects after a death may be held back by the engine; one slot is kept free of them.
+    let asked = |scene: &mut Scene, c: &Container| {
+        let actions = scene.event(&c.id, Happened::Die, 20 * SECOND);
+        inspects(&actions).len()
+    };
+    assert_eq!(down.iter().map(|c| asked(&mut scene, c)).collect::<Vec<_>>(), [1, 1, 1, 0, 0, 0]);
+    assert_eq!(inspects(&scene.event("b", Happened::Network, 21 * SECOND)), [] as [&str; 0]);
+    assert_eq!(inspects(&scene.event("b", Happened::Start, 22 * SECOND)), ["b"]);
+    // One that waits for its turn starts again: that changes its turn.
+    assert_eq!(
+        inspects(&scene.event("c3", Happened::Start, 23 * SECOND)),
+        [] as [&str; 0],
+        "all slots are taken"
+    );
+    let actions = scene.inspect(&container("b", 22, "10.0.0.4"));
+    assert_eq!(inspects(&actions), ["c3"]);
+    scene.inspect(&container("c3", 23, "10.0.0.5"));
+    // Networks of what runs matter.
+    assert_eq!(inspects(&scene.event("a", Happened::Network, 24 * SECOND)), ["a"]);
+    assert_eq!(inspects(&scene.event("c0", Happened::Network, 24 * SECOND)), [] as [&str; 0]);
+    let mut dead = down[0].clone();
+    dead.state = RunState::Exited;
+    dead.networks[0].ip = None;
+    assert_eq!(inspects(&scene.inspect(&dead)), ["c5"], "not asked again: its network is no news");
+}
+
+#[test]
 fn not_found_is_believed_at_the_third_time() {
     let a = container("a", 10, "10.0.0.2");
     let mut scene = Scene::ready(std::slice::from_ref(&a));
@@ -573,10 +605,9 @@ fn of_very_many_only_the_running_are_waited_for() {
     let a = container("a", 10, "10.0.0.2");
     all.push(a.clone());
     let mut scene = Scene::new().listing();
-    assert_eq!(inspects(&scene.list(&all))[0], "a");
-    let actions = scene.inspect(&a);
-    assert_eq!(synced(&actions).map(Vec::len), Some(many));
-    assert_eq!(inspects(&actions).len(), 1, "the rest is inspected meanwhile");
+    assert_eq!(inspects(&scene.list(&all)), ["a", "x0001", "x0002", "x0003"]);
+    assert_eq!(synced(&scene.inspect(&a)).map(Vec::len), Some(many));
+    assert_eq!(inspects(&scene.inspect(&exited("x0001"))), ["x0004"], "the rest is inspected meanwhile");
 }
 
 /// Whatever comes in whatever order: no panic, at most `ENGINE_INSPECTS` inspects at once, nothing but
@@ -616,8 +647,8 @@ impl Walk {
             0 => self.scene.feed(Input::Tick),
             1 => match self.open() {
                 true => {
-                    let happened = [Happened::Start, Happened::Die, Happened::Destroy, Happened::Change];
-                    let happened = happened[rng.below(4) as usize];
+                    use Happened::{Change, Destroy, Die, Network, Start};
+                    let happened = [Start, Die, Destroy, Change, Network][rng.below(5) as usize];
                     let at = rng.below(100) as i64 * SECOND;
                     self.scene.event(&format!("c{}", rng.below(6)), happened, at)
                 }
