@@ -315,6 +315,8 @@ fn values(contender: &Contender, setup: &Setup, dir: &Path, port: u16) -> Values
         ("BACKEND", BACKEND_PORT.to_string()),
         ("WORKERS", setup.workers.to_string()),
         ("CONNECTIONS", setup.connections.to_string()),
+        // nginx closes idle connections when less than a sixteenth is free.
+        ("SLOTS", (setup.connections / 8 * 9).to_string()),
         ("PIPES", if setup.connections > 9_000 { "64" } else { "1024" }.into()),
         ("CRT", only(path(&setup.pem[0]))),
         ("KEY", only(path(&setup.pem[1]))),

@@ -62,9 +62,12 @@ pub fn run(case: Case, running: &[Running], tls: &Arc<ClientConfig>, args: &Args
                 Err(why) => outcome.failed.push(format!("{}: {why}", peer.contender.name)),
             }
         }
+        // A case in which somebody failed is not reported: one round shows all who do.
+        if !outcome.failed.is_empty() {
+            return outcome;
+        }
     }
     drop(loads);
-    outcome.failed.dedup();
     for peer in running {
         let asked = outcome.samples.iter().any(|sample| sample.contender == peer.contender.name);
         // The lines of a WebSocket come when it ends; GoDoxy writes late.
