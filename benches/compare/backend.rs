@@ -1,4 +1,5 @@
-//! The backend: one thread, fixed answers, uploads that are checked, WebSocket echo. It costs less than any proxy.
+//! The backend: one thread, fixed answers, uploads that are checked, WebSocket echo. It costs less than any
+//! proxy.
 
 use crate::wire;
 use rustix::event::epoll;
@@ -14,8 +15,8 @@ const BUFFER: usize = 256 * 1024;
 /// Header fields of a request, at most.
 const FIELDS: usize = 64;
 
-/// Starts it; it ends with the process.
-pub fn start(addr: SocketAddr) -> io::Result<()> {
+/// Starts it and says where it listens; it ends with the process.
+pub fn start(addr: SocketAddr) -> io::Result<SocketAddr> {
     let listener = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::TCP))?;
     sockopt::set_socket_reuseaddr(&listener, true)?;
     bind(&listener, &addr)?;
@@ -36,8 +37,9 @@ pub fn start(addr: SocketAddr) -> io::Result<()> {
         epoll::EventData::new_u64(LISTENER),
         epoll::EventFlags::IN,
     )?;
+    let addr = backend.listener.local_addr()?;
     thread::Builder::new().name("backend".into()).spawn(move || backend.run())?;
-    Ok(())
+    Ok(addr)
 }
 
 struct Backend {

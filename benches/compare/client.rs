@@ -1,6 +1,6 @@
 //! One connection to a proxy: sends a request, checks every byte of what comes back.
 
-use crate::wire::{Exchange, Expect};
+use crate::wire::{self, Exchange, Expect};
 use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, socket, sockopt};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -59,7 +59,7 @@ pub fn open_for_load(to: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Res
     let stream = open(None, to)?;
     stream.set_nonblocking(true)?;
     let Some(tls) = tls else { return Ok(Socket::Plain(stream)) };
-    let name = ServerName::try_from(crate::contender::HOST).map_err(io::Error::other)?;
+    let name = ServerName::try_from(wire::HOST).map_err(io::Error::other)?;
     let session = ClientConnection::new(tls.clone(), name).map_err(io::Error::other)?;
     Ok(Socket::Tls(Box::new(StreamOwned::new(session, stream))))
 }
@@ -116,7 +116,10 @@ impl Client {
             }
         }
         let tls = matches!(self.socket, Socket::Tls(_));
-        while readable || tls {
+        if !readable && !tls {
+            return Ok(Step::Wait(blocked));
+        }
+        loop {
             match self.socket.read(buffer) {
                 Ok(0) => {
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed before the answer's end"));

@@ -1,9 +1,10 @@
 //! The proxies: their configurations (`benches/peers`), how each is started, and what it can't.
 //!
-//! In a template a word in double braces is a value, and a line that begins with `?name ` stays only where that
-//! is wanted: `?tls `, `?log `. Neighbouring lines that begin with `?route ` are repeated for each route.
+//! In a template a word in double braces is a value, and a line that begins with `?tls ` stays only where TLS
+//! is measured. Neighbouring lines that begin with `?route ` are repeated for each route, as one.
 
 use crate::measure;
+use crate::wire::HOST;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The host of the first route.
-pub const HOST: &str = "app.local";
 pub const BACKEND_PORT: u16 = 9000;
 /// A contender that doesn't answer by then has failed.
 const START: Duration = Duration::from_secs(20);
@@ -292,7 +291,7 @@ fn append(file: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(file)
 }
 
-/// GoDoxy takes its addresses from the environment. It would fetch lists of icons: nobody listens where it asks.
+/// GoDoxy takes its addresses from the environment. It would fetch lists of icons: nobody is where it asks.
 fn godoxy(command: &mut Command, setup: &Setup, port: u16) {
     command.env("GODOXY_API_USER", "bench").env("GODOXY_API_PASSWORD", "a password of the bench");
     command.env("GODOXY_HTTP_ADDR", format!("127.0.0.1:{port}")).env("GODOXY_API_ADDR", "");

@@ -1,4 +1,5 @@
-//! Latencies in buckets that grow with the value: 64 for each power of two, so that a quantile is off by 1.6 % at most.
+//! Latencies in buckets that grow with the value: 64 for each power of two, so that a quantile is off by 1.6 %
+//! at most.
 
 const SUB: usize = 64;
 

@@ -1,5 +1,6 @@
 //! `scripts/bench`: Tidegate beside nginx and every other proxy that is found, in interleaved rounds.
-//! What is measured: `cases`. How the others are set up: `contender`, `benches/peers`. What is written: `report`.
+//! What is measured: `cases`. How the others are set up: `contender`, `benches/peers`. What is written:
+//! `report`.
 #![allow(clippy::disallowed_methods)] // a bench reads the clock, sleeps, and blocks as it likes
 
 mod args;
@@ -171,7 +172,7 @@ fn wanted(index: usize, args: &Args) -> bool {
 /// A certificate for the host, the client that trusts it, and how the contenders are set up.
 fn prepare(dir: &Path, args: &Args) -> Result<(Setup, Arc<ClientConfig>), String> {
     let text = |e: std::io::Error| e.to_string();
-    let made = rcgen::generate_simple_self_signed([contender::HOST.to_owned()]).map_err(|e| e.to_string())?;
+    let made = rcgen::generate_simple_self_signed([wire::HOST.to_owned()]).map_err(|e| e.to_string())?;
     let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let pem = ["bench.crt", "bench.key", "bench.pem"].map(|name| dir.join(name));
     fs::write(&pem[0], &cert).map_err(text)?;

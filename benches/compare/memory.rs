@@ -1,7 +1,7 @@
 //! Memory: PSS at rest, and with connections that made one request and then nothing.
 
 use crate::contender::{self, Running, Setup};
-use crate::{load, measure, room};
+use crate::{load, measure, room, wire};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub fn measure_one(index: usize, setup: &Setup, counts: &[usize]) -> Result<Memo
         let mut held = Vec::with_capacity(count);
         for number in 0..count {
             let from = Ipv4Addr::new(127, 0, 1, 1 + (number / PER_ADDRESS) as u8);
-            let stream = load::ask(Some(from), running.plain, contender::HOST);
+            let stream = load::ask(Some(from), running.plain, wire::HOST);
             held.push(stream.map_err(|e| format!("connection {number}: {e}"))?);
         }
         crate::pause(Duration::from_secs(3));

@@ -18,11 +18,20 @@ pub struct Results {
     pub calls: Vec<Calls>,
     /// Case, and who failed how.
     pub failed: Vec<(String, String)>,
+    /// How busy the machine was at the start.
+    load: String,
 }
 
 impl Results {
     pub fn new(control: &str) -> Results {
-        Results { control: control.into(), outcomes: vec![], memory: vec![], calls: vec![], failed: vec![] }
+        Results {
+            control: control.into(),
+            outcomes: vec![],
+            memory: vec![],
+            calls: vec![],
+            failed: vec![],
+            load: fs::read_to_string("/proc/loadavg").unwrap_or_default(),
+        }
     }
 
     /// A case in which somebody failed is named and not reported.
@@ -92,6 +101,8 @@ fn set_up(results: &Results, args: &Args) -> String {
     row("date", &said("date", &["-u", "+%F"]));
     row("machine", &machine());
     row("system", &format!("{}, Linux {}", system(), said("uname", &["-r"])));
+    let load = results.load.split(' ').next().unwrap_or_default();
+    row("load average at the start", &format!("{load}; it should be near 0"));
     row("commit", &said("git", &["describe", "--always", "--dirty", "--abbrev=12"]));
     for contender in contender::ALL.iter().filter(|c| results.contenders().contains(&c.name)) {
         row(contender.name, &contender.version());
@@ -104,12 +115,7 @@ fn set_up(results: &Results, args: &Args) -> String {
     row("workers", &format!("{}: {place}", args.workers));
     row("rounds", &format!("{} of {:?} each, interleaved, the order turns", args.rounds, args.length));
     row("network", &format!("loopback in a namespace of its own, TCP {}", results.control));
-    text += "\nAll keep connections to the backend open and write an access log to a file in the combined format (Caddy its\n\
-             own), but `floor`: the least that passing on a GET can cost, one thread by hand, without log, routes or\n\
-             timeouts. Tidegate runs whole: discovery on a fake engine with ten containers, metrics, admin API. Each\n\
-             configuration is in [benches/peers](../../benches/peers). CPU time is of the proxy alone, all its processes and\n\
-             threads (`/proc/PID/task/*/schedstat`). The load checks each byte of each answer. Ratios are to nginx in the\n\
-             same round: median, and quartiles in brackets; below 1 is less than nginx. Raw figures: [rounds.tsv](rounds.tsv).\n";
+    text += include_str!("prose/method.md");
     text
 }
 
@@ -134,21 +140,23 @@ fn system() -> String {
 
 fn raw(results: &Results) -> String {
     let mut text = String::from(
-        "case\tround\tcontender\trequests\tseconds\tcpu_ns_per_request\trequests_per_s\tp50_us\tp99_us\tp999_us\n",
+        "case\tround\tcontender\trequests\tseconds\tcpu_ns_per_request\trequests_per_s\tp50_us\tp99_us\tp999_us\t\
+         cpus_busy\n",
     );
     for (case, samples) in &results.outcomes {
         for sample in samples {
             let [p50, p99, p999] = sample.latency.map(|nanos| nanos as f64 / 1e3);
             let _ = writeln!(
                 text,
-                "{}\t{}\t{}\t{}\t{:.3}\t{:.0}\t{:.0}\t{p50:.1}\t{p99:.1}\t{p999:.1}",
+                "{}\t{}\t{}\t{}\t{:.3}\t{:.0}\t{:.0}\t{p50:.1}\t{p99:.1}\t{p999:.1}\t{:.2}",
                 case.name,
                 sample.round + 1,
                 sample.contender,
                 sample.requests,
                 sample.seconds,
                 sample.cpu_per_request(),
-                sample.rate()
+                sample.rate(),
+                sample.cpu as f64 / 1e9 / sample.seconds
             );
         }
     }

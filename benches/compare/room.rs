@@ -1,5 +1,5 @@
-//! The place of the measurement: namespaces of their own, so that ports are free, everything ends with it, and
-//! TCP is as it is on a common machine (bbr, the default of some, paces on loopback).
+//! The place of the measurement: namespaces of its own, so that ports are free, all ends with it, and TCP is as
+//! on a common machine (bbr, the default of some, paces on loopback).
 
 use crate::contender;
 use crate::measure::Syscalls;

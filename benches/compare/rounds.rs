@@ -112,7 +112,7 @@ fn sample(case: Case, peer: &Running, load: &mut Load, round: usize, args: &Args
 
 /// The load of a case; none if the contender can't take it.
 fn plan(case: Case, peer: &Running, tls: &Arc<ClientConfig>) -> Option<Plan> {
-    let host = contender::HOST;
+    let host = wire::HOST;
     let plain = |exchanges| Plan {
         addr: peer.plain,
         tls: None,
@@ -157,7 +157,7 @@ pub struct Calls {
 /// Counts the system calls of a contender.
 pub fn syscalls(peer: &Running, connections: usize, dir: &std::path::Path) -> io::Result<Calls> {
     let case = Case { name: "", kind: Kind::Get("/100"), connections, quick: false };
-    let exchanges = vec![wire::get(contender::HOST, "/100", false)];
+    let exchanges = vec![wire::get(wire::HOST, "/100", false)];
     let plan = Plan {
         addr: peer.plain,
         tls: None,

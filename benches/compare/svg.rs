@@ -56,10 +56,12 @@ pub fn cpu(results: &Results) -> String {
     );
     let (width, height) = (LEFT + WIDTH + 50.0, y + 6.0);
     format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"
+height="{height}" role="img">
 <title>CPU time per request as a ratio to {MEASURE}; shorter is better</title>
 <style>
-text {{ font: 12px sans-serif; fill: #1f2328 }} .n {{ font-size: 9px }} line {{ stroke: #1f2328; stroke-dasharray: 3 3 }}
+text {{ font: 12px sans-serif; fill: #1f2328 }} .n {{ font-size: 9px }}
+line {{ stroke: #1f2328; stroke-dasharray: 3 3 }}
 @media (prefers-color-scheme: dark) {{ text {{ fill: #e6edf3 }} line {{ stroke: #e6edf3 }} }}
 </style>
 {body}</svg>
@@ -69,7 +71,8 @@ text {{ font: 12px sans-serif; fill: #1f2328 }} .n {{ font-size: 9px }} line {{ 
 
 fn legend(others: &[&str]) -> String {
     let mut text = format!(
-        "<text x=\"{LEFT}\" y=\"16\">CPU time per request, ratio to {MEASURE} in the same round; shorter is better</text>\n"
+        "<text x=\"{LEFT}\" y=\"16\">CPU time per request, ratio to {MEASURE} in the same round; \
+         shorter is better</text>\n"
     );
     for (index, name) in others.iter().enumerate() {
         let x = LEFT + index as f64 * 82.0;

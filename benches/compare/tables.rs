@@ -63,11 +63,7 @@ pub fn cpu(results: &Results) -> String {
     }
     let micros = |nanos: f64| format!("{:.1}", nanos / 1e3);
     let table = ratios(results, "µs", |_| true, Sample::cpu_per_request, micros);
-    "## CPU time per request\n\n`100b`, `10k`, `1m`: GET of so much; `c16`: over 16 connections. `connect`: a connection for \
-     each request.\n`upload`: POST of 1 MB. `websocket`: messages of 100 bytes, there and back. `routes`: 1,000 hosts in \
-     turn.\n`tls`: TLS 1.3; `handshake`: a full one for each request. `latency`: 100 bytes at a fixed rate.\n\n"
-        .to_owned()
-        + &table
+    include_str!("prose/cpu.md").to_owned() + &table
 }
 
 pub fn throughput(results: &Results) -> String {
@@ -76,10 +72,7 @@ pub fn throughput(results: &Results) -> String {
         return String::new();
     }
     let table = ratios(results, "1/s", cases, Sample::rate, |rate| format!("{rate:.0}"));
-    "## Throughput\n\nAbove 1 is more than nginx. Near 1 often means that load and backend, not the proxy, are the \
-     limit.\n\n"
-        .to_owned()
-        + &table
+    include_str!("prose/throughput.md").to_owned() + &table
 }
 
 pub fn latency(results: &Results, args: &Args) -> String {
@@ -87,8 +80,8 @@ pub fn latency(results: &Results, args: &Args) -> String {
         return String::new();
     };
     let mut text = format!(
-        "## Latency\n\n{} requests a second whatever the answers do, over 64 connections; from the moment a request should\n\
-         have been sent. Milliseconds, and the ratio to nginx in the same round.\n\n",
+        "## Latency\n\n{} requests a second whatever the answers do, over 64 connections; counted from the moment \
+         when a\nrequest should have been sent. Milliseconds, and the ratio to nginx in the same round.\n\n",
         args.rate
     );
     head(&mut text, &["contender", "p50", "p99", "p99.9", "p50 ratio", "p99 ratio", "p99.9 ratio"]);
@@ -107,12 +100,7 @@ pub fn latency(results: &Results, args: &Args) -> String {
 
 pub fn memory(results: &Results) -> String {
     let Some(first) = results.memory.first() else { return String::new() };
-    let mut text = String::from(
-        "## Memory\n\nPSS of all processes in KiB, without TLS: after one request, and with connections that made one \
-         request and then\nnothing. Bytes per connection are from the last column's growth. Descriptors may not allow \
-         10,000 connections: then\nas many as they allow. A proxy that reserves memory for connections at its start has \
-         it in its idle figure.\n\n",
-    );
+    let mut text = include_str!("prose/memory.md").to_owned();
     let counts: Vec<String> = first.with.iter().map(|(count, ..)| format!("{count} idle")).collect();
     let columns = ["contender", "idle"].into_iter().chain(counts.iter().map(String::as_str));
     head(&mut text, &columns.chain(["B per connection"]).collect::<Vec<_>>());
@@ -131,10 +119,7 @@ pub fn syscalls(results: &Results) -> String {
     if results.calls.is_empty() {
         return String::new();
     }
-    let mut text = String::from(
-        "## System calls per request\n\nGET of 100 bytes, counted by `perf` in all threads of the proxy; calls below \
-         0.01 a request are left out.\n\n",
-    );
+    let mut text = include_str!("prose/syscalls.md").to_owned();
     head(&mut text, &["contender", "connections", "calls per request", "which"]);
     for calls in &results.calls {
         let each = |count: u64| count as f64 / calls.requests as f64;

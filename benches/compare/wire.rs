@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+/// The host of the first route.
+pub const HOST: &str = "app.local";
 /// Paths with a body of fixed length.
 pub const BODIES: [(&str, usize); 3] = [("/100", 100), ("/10k", 10 * 1024), ("/1m", 1024 * 1024)];
 /// Where uploads go: answered with 100 bytes if what came is `body(UPLOAD)`, else with 400.
@@ -57,7 +59,8 @@ pub fn upload(host: &str) -> Exchange {
 /// The request that asks for a WebSocket, and one message: a text frame with a mask of zeroes.
 pub fn websocket(host: &str) -> (Vec<u8>, Exchange) {
     let more = format!(
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
     );
     let mut request = vec![0x81, 0x80 | MESSAGE as u8, 0, 0, 0, 0];
     request.extend_from_slice(&body(MESSAGE));
