@@ -60,7 +60,7 @@ pub const HOMES: &[(&str, &[&str])] = &[
 pub const UNSAFE: &[&str] = &["runtime"];
 
 /// Tests that may too: they plant an allocator to count, or ask the kernel what `std` does not.
-pub const UNSAFE_TESTS: &str = "tests/runtime_";
+pub const UNSAFE_TESTS: [&str; 2] = ["tests/runtime_", "tests/proxy_memory.rs"];
 
 /// Modules that may print.
 pub const PRINTS: &[&str] = &["main", "cli"];
