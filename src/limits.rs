@@ -85,6 +85,9 @@ pub const RESPONSE_HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// As above while a container is young (`recreate_wait`): its bridge may still lack a carrier, and a lost SYN is
 /// sent again only after a second.
 pub const YOUNG_CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// The shortest of these times, for the youngest: half its age counts. A container's kernel answers a SYN within a
+/// millisecond, whatever its application does.
+pub const YOUNG_CONNECT_FIRST: Duration = Duration::from_millis(20);
 /// Between two connects to a young container that refuses.
 pub const YOUNG_RETRY: Duration = Duration::from_millis(25);
 /// The shortest of these pauses: an application that listens at once does so a millisecond or two after the

@@ -10,7 +10,8 @@ use super::guard::Guard;
 use super::record::Record;
 use super::watch::Departure;
 use crate::gate::Passed;
-use crate::limits::{BACKLOG_LOOK, BUSY_RETRY, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY, YOUNG_RETRY_FIRST};
+use crate::limits::{BACKLOG_LOOK, BUSY_RETRY};
+use crate::limits::{YOUNG_CONNECT_FIRST, YOUNG_CONNECT_TIMEOUT, YOUNG_RETRY, YOUNG_RETRY_FIRST};
 use crate::metrics::UpstreamError;
 use crate::net::{self, Stream};
 use crate::route::Timeouts;
@@ -187,8 +188,11 @@ fn connect(
     let now = runtime::now();
     let young_until = endpoint.seen + snapshot.recreate_wait;
     let young = now < young_until;
-    let timeout =
-        if young { YOUNG_CONNECT_TIMEOUT.min(claim.timeouts.connect) } else { claim.timeouts.connect };
+    let age = now.saturating_duration_since(endpoint.seen);
+    let timeout = match young {
+        true => (age / 2).clamp(YOUNG_CONNECT_FIRST, YOUNG_CONNECT_TIMEOUT).min(claim.timeouts.connect),
+        false => claim.timeouts.connect,
+    };
     match core.upstreams.connect(&key, now + timeout) {
         Ok(stream) => arrived(core, host, snapshot, route, endpoint, claim.reached(stream, key, false)),
         Err(error) if runtime::is_stopped(&error) => Next::Fail(Unreached::Stopped),
