@@ -189,7 +189,8 @@ fn connect(
     let young_until = endpoint.seen + snapshot.recreate_wait;
     let young = now < young_until;
     let age = now.saturating_duration_since(endpoint.seen);
-    let timeout = match young {
+    // A TLS handshake may take its time.
+    let timeout = match young && key.tls.is_none() {
         true => (age / 2).clamp(YOUNG_CONNECT_FIRST, YOUNG_CONNECT_TIMEOUT).min(claim.timeouts.connect),
         false => claim.timeouts.connect,
     };
