@@ -380,6 +380,24 @@ pub const ACCESS_LOG_BATCH_BYTES: usize = 64 * 1024;
 pub const ACCESS_LOG_PAUSE: Duration = Duration::from_millis(20);
 /// Between two looks whether the access log's file is still the one at its path, and two tries to open it.
 pub const ACCESS_LOG_LOOK: Duration = Duration::from_secs(1);
+/// Between two tries to rotate an access log that can't be rotated: nothing is lost meanwhile.
+pub const ACCESS_LOG_ROTATE_AGAIN: Duration = Duration::from_secs(60);
+/// Between two rotations of an access log if nobody says otherwise: GoDoxy's.
+pub const ACCESS_LOG_INTERVAL: Duration = Duration::from_secs(3600);
+/// The shortest interval of rotation, and the longest: a month.
+pub const ACCESS_LOG_INTERVAL_MIN: Duration = Duration::from_secs(1);
+pub const ACCESS_LOG_INTERVAL_MAX: Duration = Duration::from_secs(720 * 3600);
+/// Archives of an access log: more in one directory are slow to list. 30 days of hours are 720.
+pub const ACCESS_LOG_ARCHIVES: usize = 10_000;
+/// Bytes of an access log that are kept at least: below it files would hold a few lines.
+pub const ACCESS_LOG_SIZE_MIN: u64 = 64 * 1024;
+/// Values of one of the access log's filters, and names of one kind of its fields: each request is compared with
+/// all of them.
+pub const ACCESS_LOG_VALUES: usize = 64;
+/// Bytes of such a name: longer ones are no names that a person writes.
+pub const FIELD_NAME_BYTES: usize = 256;
+/// Cookies of a request that its line shows: browsers send some 180 to one domain at most.
+pub const ACCESS_LOG_COOKIES: usize = 200;
 /// Messages to the access log's writer: one queue per core, and requests to reopen, which may coincide.
 pub const ACCESS_LOG_MESSAGES: usize = 512;
 /// Bytes of a response's content type that the access log keeps.

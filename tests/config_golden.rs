@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tidegate::config::{Config, FileChoice, ListenAddr, Loaded, Sources, load};
+use tidegate::config::{AccessLog, Config, FileChoice, ListenAddr, Loaded, Sources, load};
 use tidegate::error::{Place, Problem};
 use tidegate::route::{Settings, UpstreamTls};
 
@@ -102,10 +102,7 @@ fn dump(loaded: &Loaded) -> String {
         writeln!(text, "http_addr {}{kind} from {}", listener.addr, listener.place).unwrap();
     }
     writeln!(text, "http_addr_is_default {http_addr_is_default}").unwrap();
-    if let Some(log) = access_log {
-        let path = log.path.as_ref().map(|path| path.display().to_string());
-        writeln!(text, "access_log {path:?} stdout {} {:?}", log.stdout, log.format).unwrap();
-    }
+    access_log.iter().for_each(|log| dump_access_log(&mut text, log));
     for listener in https_addr {
         let kind = if listener.dual_stack { " dual-stack" } else { "" };
         writeln!(text, "https_addr {}{kind} from {}", listener.addr, listener.place).unwrap();
@@ -153,6 +150,21 @@ fn dump_admin(text: &mut String, admin: Option<&ListenAddr>, host: Option<&(Stri
     }
     if let Some((host, place)) = host {
         writeln!(text, "admin by {host} from {place}").unwrap();
+    }
+}
+
+fn dump_access_log(text: &mut String, log: &AccessLog) {
+    let AccessLog { path, stdout, format, filters, fields, rotation } = log;
+    let path = path.as_ref().map(|path| path.display().to_string());
+    writeln!(text, "access_log {path:?} stdout {stdout} {format:?}").unwrap();
+    if *filters != Default::default() {
+        writeln!(text, "access_log {filters:?}").unwrap();
+    }
+    if *fields != Default::default() {
+        writeln!(text, "access_log {fields:?}").unwrap();
+    }
+    if *rotation != Default::default() {
+        writeln!(text, "access_log {rotation:?}").unwrap();
     }
 }
 

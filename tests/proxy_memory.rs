@@ -81,7 +81,7 @@ fn answer(mut conn: TcpStream) {
 /// One worker, so that one core has all the counts, and an access log.
 fn proxy(backend: SocketAddr) -> Proxy {
     let path = std::env::temp_dir().join(format!("tidegate-memory-{}.log", std::process::id()));
-    let access_log = Some(AccessLog { path: Some(path), stdout: false, format: Default::default() });
+    let access_log = Some(AccessLog { path: Some(path), ..AccessLog::default() });
     let mut config = Config { access_log, workers: Some(1), ..config(&[("app", backend)]) };
     config.entrypoint.max_conns_per_client = 10_000;
     Proxy::start(config)

@@ -4,7 +4,8 @@
 //! user agent; `json` is one object a line, GoDoxy's keys first, then ours. Times are UTC.
 
 use super::escape::{bare, json, quoted};
-use crate::http::status_text;
+use super::fields::Fields;
+use crate::http::{Field, status_text};
 use crate::util::text::{address, decimal};
 use crate::util::wall_clock::WallTime;
 use std::io::Write;
@@ -52,6 +53,8 @@ pub struct Entry<'a> {
     pub content_type: &'a [u8],
     pub referer: &'a [u8],
     pub user_agent: &'a [u8],
+    /// The request's head, as sent; empty if it could not be understood.
+    pub headers: &'a [Field<'a>],
     pub request_id: &'a str,
     /// How the upstream failed.
     pub upstream_error: Option<&'static str>,
@@ -61,11 +64,13 @@ pub struct Entry<'a> {
 
 impl Format {
     /// Appends `entry` as one line, its line feed included.
-    pub(super) fn write(self, out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &mut Stamp) {
+    pub(super) fn write(self, out: &mut Vec<u8>, entry: &Entry<'_>, fields: &Fields, stamp: &mut Stamp) {
+        let (target, referer) = (fields.target(entry.target), fields.target(entry.referer));
+        let entry = &Entry { target: &target, referer: &referer, ..*entry };
         match self {
             Format::Common => common(out, entry, stamp),
             Format::Combined => combined(out, entry, stamp),
-            Format::Json => object(out, entry),
+            Format::Json => object(out, entry, fields),
         }
         out.push(b'\n');
     }
@@ -135,7 +140,7 @@ fn combined(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &mut Stamp) {
     }
 }
 
-fn object(out: &mut Vec<u8>, entry: &Entry<'_>) {
+fn object(out: &mut Vec<u8>, entry: &Entry<'_>, fields: &Fields) {
     let c = entry.time.civil();
     let _ = write!(
         out,
@@ -174,6 +179,12 @@ fn object(out: &mut Vec<u8>, entry: &Entry<'_>) {
     if let Some(at) = query {
         text("query", &entry.target[at + 1..]);
     }
+    fields.headers(out, entry.headers);
+    fields.cookies(out, entry.headers);
+    let mut text = |key: &str, value: &[u8]| {
+        let _ = write!(out, ",\"{key}\":");
+        json(out, value);
+    };
     text("route", entry.route.as_bytes());
     if !entry.user.is_empty() {
         text("user", entry.user);
@@ -191,11 +202,12 @@ fn object(out: &mut Vec<u8>, entry: &Entry<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::fields::{Mode, Rules};
     use super::*;
     use crate::util::rng::Rng;
 
-    const PLAIN: Entry<'_> = Entry {
+    pub const PLAIN: Entry<'_> = Entry {
         time: WallTime { seconds: 1_136_214_245, millis: 7 },
         duration: Duration::from_micros(1_500_042),
         client: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
@@ -212,6 +224,7 @@ mod tests {
         content_type: b"text/plain",
         referer: b"http://x/",
         user_agent: b"curl/8",
+        headers: &[],
         request_id: "00ff",
         upstream_error: None,
         own: false,
@@ -219,7 +232,7 @@ mod tests {
 
     fn line(format: Format, entry: &Entry<'_>) -> String {
         let mut out = Vec::new();
-        format.write(&mut out, entry, &mut Stamp::default());
+        format.write(&mut out, entry, &Fields::default(), &mut Stamp::default());
         String::from_utf8(out).unwrap()
     }
 
@@ -249,6 +262,9 @@ mod tests {
     fn any_bytes_make_exactly_one_line_of_as_many_fields() {
         let seed = 0x5eed_ac1d;
         let mut rng = Rng::new(seed);
+        let keep = || Rules { default: Mode::Keep, config: Vec::new() };
+        let named = Rules { default: Mode::Redact, config: vec![("a".into(), Mode::Drop)] };
+        let kept = Fields { headers: keep(), query: named, cookies: keep() };
         for round in 0..3_000 {
             let mut bytes = || -> Vec<u8> {
                 let length = rng.next_u64() % 40;
@@ -272,8 +288,13 @@ mod tests {
                 user: &all[7],
                 ..PLAIN
             };
+            let headers =
+                [Field { name: &all[6], value: &all[5] }, Field { name: b"Cookie", value: &all[4] }];
+            let entry = Entry { headers: &headers, ..entry };
             for format in [Format::Common, Format::Combined, Format::Json] {
-                let line = line(format, &entry);
+                let mut line = Vec::new();
+                format.write(&mut line, &entry, &kept, &mut Stamp::default());
+                let line = String::from_utf8(line).unwrap();
                 let body = line.strip_suffix('\n').expect("a line feed at the end");
                 let context = format!("seed {seed:#x}, round {round}: {line:?}");
                 assert!(body.bytes().all(|b| matches!(b, b' '..=b'~')), "{context}");

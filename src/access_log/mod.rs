@@ -6,14 +6,24 @@
 //!   anybody ──reopen, stop──────────┘
 //! ```
 //!
-//! Nothing waits for the writer: a line that finds its core's queue full is dropped and counted.
+//! Nothing waits for the writer: a line that finds its core's queue full is dropped and counted. Which exchanges
+//! have a line, and what it shows, is decided on the core; when a file is rotated is the writer's affair, and
+//! what is deleted then that of a thread beside it.
 
 mod escape;
+mod fields;
+mod filter;
+mod health;
 mod line;
+mod rotation;
 mod sink;
+mod sweep;
 mod writer;
 
+pub use fields::{Fields, Mode, REDACTED, Rules};
+pub use filter::{Filter, Filters, HeaderMatch, HostMatch, Statuses, is_token};
 pub use line::{Entry, Format};
+pub use rotation::{Retention, Rotation};
 
 use crate::limits::{ACCESS_LOG_MESSAGES, ACCESS_LOG_QUEUE, ACCESS_LOG_QUEUE_BYTES};
 use crate::metrics::Counter;
@@ -28,14 +38,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use writer::{Message, Source};
 
-/// Where lines go and how they look.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where lines go, which there are, and how they look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
     /// A file that is appended to, made if it is not there.
     pub path: Option<PathBuf>,
     /// Standard output too.
     pub stdout: bool,
     pub format: Format,
+    pub filters: Filters,
+    pub fields: Fields,
+    /// Of the file.
+    pub rotation: Rotation,
 }
 
 /// The access log of one running Tidegate, on or off. Its setup may change while it runs: then a new writer
@@ -51,6 +65,13 @@ struct Running {
     setup: Setup,
     messages: Sender<Message>,
     ended: Receiver<()>,
+}
+
+impl Running {
+    fn shape(&self) -> Shape {
+        let Setup { format, filters, fields, .. } = self.setup.clone();
+        Shape { format, filters, fields }
+    }
 }
 
 impl AccessLog {
@@ -82,13 +103,12 @@ impl AccessLog {
 
     /// A queue for one core; none if the log is off, or its writer has been deaf for long.
     pub fn queue(&self) -> Option<Queue> {
-        let (format, messages) =
-            self.of_current(|running| (running.setup.format, running.messages.clone()))?;
+        let (shape, messages) = self.of_current(|running| (running.shape(), running.messages.clone()))?;
         let (lines, source) = bounded(ACCESS_LOG_QUEUE);
         let bytes = Arc::new(AtomicUsize::new(0));
         let source = Source { lines: source, bytes: Arc::clone(&bytes) };
         messages.try_send(Message::Source(source)).ok()?;
-        Some(Queue { format, lines, bytes, stamp: RefCell::default() })
+        Some(Queue { shape, lines, bytes, stamp: RefCell::default() })
     }
 
     /// Closes the file and opens its path anew, after what is queued: for whoever has renamed it.
@@ -127,23 +147,34 @@ impl AccessLog {
 
 /// A core's way to the writer.
 pub struct Queue {
-    format: Format,
+    shape: Shape,
     lines: Sender<Vec<u8>>,
     /// Bytes in the queue: added here, taken off by the writer.
     bytes: Arc<AtomicUsize>,
     stamp: RefCell<Stamp>,
 }
 
+/// Which lines there are and how they look.
+struct Shape {
+    format: Format,
+    filters: Filters,
+    fields: Fields,
+}
+
 impl Queue {
     /// How its lines look.
     pub fn format(&self) -> Format {
-        self.format
+        self.shape.format
     }
 
-    /// Queues the line of `entry`; false if it was dropped because the queue is full.
+    /// Queues the line of `entry` if it has one; false if it was dropped because the queue is full.
     pub fn push(&self, entry: &Entry<'_>) -> bool {
+        let Shape { format, filters, fields } = &self.shape;
+        if !filters.pass(entry) {
+            return true;
+        }
         let mut line = Vec::with_capacity(256);
-        self.format.write(&mut line, entry, &mut self.stamp.borrow_mut());
+        format.write(&mut line, entry, fields, &mut self.stamp.borrow_mut());
         let length = line.len();
         if self.bytes.fetch_add(length, Ordering::Relaxed) + length <= ACCESS_LOG_QUEUE_BYTES
             && self.lines.try_send(line).is_ok()

@@ -131,6 +131,9 @@ fn setup(config: &config::AccessLog) -> Setup {
             config::AccessLogFormat::Combined => Format::Combined,
             config::AccessLogFormat::Json => Format::Json,
         },
+        filters: config.filters.clone(),
+        fields: config.fields.clone(),
+        rotation: config.rotation,
     }
 }
 

@@ -1,13 +1,14 @@
 //! From decoded values to the configuration, with the rules that concern several of them.
 
 use super::access;
+use super::access_log;
 use super::decode::{Located, Section, Value};
 use super::leaf::{self, LeafValue};
 use super::load::Sources;
 use super::names::Name;
 use super::schema::{self, Leaf};
 use super::tls;
-use super::types::{AccessLog, AccessLogFormat, Config, EngineConfig, ListenAddr, OnStaleSocket};
+use super::types::{Config, EngineConfig, ListenAddr, OnStaleSocket};
 use crate::error::{Place, Problem};
 use crate::limits;
 use crate::route::{Entrypoint, ProxyMode, ProxyProtocol, Scheme, Settings, Timeouts};
@@ -40,7 +41,7 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
         tls: tls::section(root.section("tls"), problems),
         redirect_http: entrypoint.leaf("redirect_http") == Some(&LeafValue::Bool(true)),
         http_addr_is_default: addresses.is_none_or(|list| list.place == Place::Default),
-        access_log: access_log(entrypoint.section("access_log")),
+        access_log: access_log::section(entrypoint.section("access_log"), problems, &mut warnings),
         workers: match root.leaf("workers") {
             Some(LeafValue::Integer(workers)) => usize::try_from(*workers).ok(),
             _ => None,
@@ -55,11 +56,6 @@ pub(super) fn main(root: &Section, problems: &mut Vec<Problem>) -> (Config, Vec<
         admin_host: admin_host(root),
         file_routes: Vec::new(),
     };
-    let said = entrypoint.section("access_log").get("format").filter(|said| said.place != Place::Default);
-    if let Some(said) = said.filter(|_| config.access_log.is_none()) {
-        let message = "there is no access log to have a format: say its `path`, or `stdout: true`";
-        warnings.push(Problem::new(said.place.clone(), message));
-    }
     (config, warnings)
 }
 
@@ -171,21 +167,6 @@ fn listeners(entrypoint: &Section, name: &str, problems: &mut Vec<Problem>) -> V
     }
     too_many(listed.iter().map(|item| &item.place), limits::LISTENERS, "addresses", problems);
     listeners
-}
-
-/// Without a place to write to there is none.
-fn access_log(section: &Section) -> Option<AccessLog> {
-    let word = |name| match section.leaf(name) {
-        Some(LeafValue::Text(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let (path, stdout) = (word("path").map(Into::into), word("stdout") == Some("true"));
-    let format = match word("format") {
-        Some("common") => AccessLogFormat::Common,
-        Some("json") => AccessLogFormat::Json,
-        _ => AccessLogFormat::Combined,
-    };
-    (path.is_some() || stdout).then_some(AccessLog { path, stdout, format })
 }
 
 /// Where the admin API listens; none if it is off.

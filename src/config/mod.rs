@@ -5,6 +5,7 @@
 //! gathers all problems of all files before it says no.
 
 mod access;
+mod access_log;
 mod build;
 mod decode;
 mod example;

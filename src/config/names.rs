@@ -4,6 +4,7 @@ use super::expand::Wrong;
 use super::leaf::is_name;
 use super::schema::{self, Key, Kind, Names};
 use super::text::shown;
+use crate::access_log::is_token;
 use crate::limits;
 use crate::util::suggest;
 
@@ -13,9 +14,14 @@ pub(super) const LETTERS: usize = 40;
 /// A name of a person's choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Name {
-    Engine { name: String, explicit_only: bool },
+    Engine {
+        name: String,
+        explicit_only: bool,
+    },
     Alias(String),
     User(String),
+    /// A header (in lower case), a parameter or a cookie.
+    Field(String),
 }
 
 impl Name {
@@ -24,7 +30,7 @@ impl Name {
         match self {
             Name::Engine { name, .. } => name.clone(),
             Name::Alias(alias) => alias.to_ascii_lowercase(),
-            Name::User(name) => name.clone(),
+            Name::User(name) | Name::Field(name) => name.clone(),
         }
     }
 }
@@ -38,6 +44,8 @@ pub(super) fn check(rule: Names, written: &str) -> Result<Name, Wrong> {
         Names::Engine => engine(written.trim()),
         Names::Alias => alias(written.trim()),
         Names::User => user(written),
+        Names::Header => header(written.trim()),
+        Names::Field => field(written),
     }
 }
 
@@ -52,6 +60,20 @@ fn user(written: &str) -> Result<Name, Wrong> {
         _ if written.chars().any(char::is_control) => wrong("without control characters".into()),
         _ if written.len() > bytes => wrong(format!("of at most {bytes} bytes")),
         _ => Ok(Name::User(written.to_string())),
+    }
+}
+
+fn header(written: &str) -> Result<Name, Wrong> {
+    match is_token(written) && written.len() <= limits::FIELD_NAME_BYTES {
+        true => Ok(Name::Field(written.to_ascii_lowercase())),
+        false => Err((format!("expected a header's name, got {}", shown(written)), None)),
+    }
+}
+
+fn field(written: &str) -> Result<Name, Wrong> {
+    match written.is_empty() || written.len() > limits::FIELD_NAME_BYTES {
+        true => Err((format!("expected a name of 1 to {} bytes", limits::FIELD_NAME_BYTES), None)),
+        false => Ok(Name::Field(written.to_string())),
     }
 }
 

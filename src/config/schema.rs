@@ -66,6 +66,10 @@ pub enum Names {
     Alias,
     /// Users, compared as they are.
     User,
+    /// Headers, compared without case.
+    Header,
+    /// Parameters of a query and cookies, compared as they are.
+    Field,
 }
 
 /// What one value is.
@@ -105,6 +109,8 @@ pub enum Leaf {
     Text,
     /// Printable ASCII on one line.
     Ascii,
+    /// A text of a form of its own: what was expected, and what is wrong beyond the form, if `check` knows.
+    Checked { expected: &'static str, check: fn(&str) -> Result<(), Option<String>> },
     /// The hash of a password: never shown.
     PasswordHash,
 }
@@ -227,38 +233,8 @@ static ENTRYPOINT: &[Key] = &[
     },
     Key {
         meaning: "A line for each request, to a file, to standard output, or both. Without either there is none.",
-        ..key("access_log", Kind::Section(ACCESS_LOG))
+        ..key("access_log", Kind::Section(super::access_log::KEYS))
     },
-];
-
-static ACCESS_LOG: &[Key] = &[
-    Key {
-        default_words: "none",
-        unit: "file, relative to this file",
-        meaning: "Appended to, and opened anew on SIGUSR1 and SIGHUP: rename it first, then send the signal.",
-        example: "access.log",
-        ..key("path", Kind::Leaf(Leaf::File))
-    },
-    Key {
-        default: "false",
-        unit: "true or false",
-        meaning: "Write the lines to standard output.",
-        example: "true",
-        ..key("stdout", Kind::Leaf(Leaf::Word(&["true", "false"])))
-    },
-    Key {
-        default: "combined",
-        unit: "common, combined or json",
-        meaning: "How a line looks. `common` is the host, then the common log format; `combined` adds \
-                  referer and user agent; `json` is one object a line. Times are UTC.",
-        example: "combined",
-        ..key("format", Kind::Leaf(Leaf::Word(&["common", "combined", "json"])))
-    },
-    not_yet("retention"),
-    not_yet("keep"),
-    not_yet("rotate_interval"),
-    not_yet("filters"),
-    not_yet("fields"),
 ];
 
 static ADMIN: &[Key] = &[

@@ -1,5 +1,6 @@
 //! The configuration as the rest of the program sees it: resolved and ready.
 
+use crate::access_log;
 use crate::error::Place;
 use crate::route;
 use std::net::SocketAddr;
@@ -46,7 +47,7 @@ pub struct Config {
 }
 
 /// `entrypoint.access_log`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessLog {
     /// A file, below the directory of the configuration if it was relative.
     pub path: Option<PathBuf>,
@@ -54,6 +55,12 @@ pub struct AccessLog {
     pub stdout: bool,
     /// How a line looks.
     pub format: AccessLogFormat,
+    /// Which requests have lines.
+    pub filters: access_log::Filters,
+    /// What lines show of headers, query and cookies.
+    pub fields: access_log::Fields,
+    /// When the file is renamed, and how many such are kept.
+    pub rotation: access_log::Rotation,
 }
 
 /// How a line of the access log looks.

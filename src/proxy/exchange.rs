@@ -43,11 +43,12 @@ pub(super) fn run(client: &Client, buffer: &mut Vec<u8>) -> After {
 
 fn exchange(client: &Client, bytes: &[u8]) -> (After, Vec<u8>) {
     let id = client.core.request_id();
-    let (request, after) = match http::parse_request(bytes) {
-        Ok(Some(mut request)) => {
+    let mut parsed = http::parse_request(bytes);
+    let (request, after) = match &mut parsed {
+        Ok(Some(request)) => {
             client.record.begin(request.head_len, client.stream.is_tls());
-            let after = serve(client, bytes, &mut request, &id);
-            (Asked::of(&request), after)
+            let after = serve(client, bytes, request, &id);
+            (Asked::of(request), after)
         }
         Ok(None) => refuse(client, bytes, &id, 431, "the request's head is too large"),
         Err(reject) => refuse(client, bytes, &id, reject.status, reject.reason),

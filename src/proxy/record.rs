@@ -5,7 +5,7 @@
 
 use super::core::{Core, CountedRoute, RequestId};
 use crate::access_log;
-use crate::http::{Request, Version};
+use crate::http::{Field, Request, Version};
 use crate::limits::ACCESS_LOG_TYPE_BYTES;
 use crate::metrics::UpstreamError;
 use crate::runtime;
@@ -51,11 +51,12 @@ pub(super) struct Asked<'a> {
     protocol: &'a [u8],
     referer: &'a [u8],
     user_agent: &'a [u8],
+    headers: &'a [Field<'a>],
 }
 
 impl<'a> Asked<'a> {
     /// Of a request that was understood.
-    pub fn of(request: &Request<'a>) -> Self {
+    pub fn of(request: &'a Request<'a>) -> Self {
         Asked {
             method: request.method.as_bytes(),
             target: request.target.path_as_sent(),
@@ -66,6 +67,7 @@ impl<'a> Asked<'a> {
             },
             referer: request.field("referer").unwrap_or_default(),
             user_agent: request.field("user-agent").unwrap_or_default(),
+            headers: &request.fields,
         }
     }
 
@@ -73,7 +75,15 @@ impl<'a> Asked<'a> {
     pub fn of_refused(head: &'a [u8]) -> Self {
         let head = head.strip_prefix(b"\r\n").unwrap_or(head);
         let end = head.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(head.len());
-        Asked { method: b"", target: &head[..end], host: b"", protocol: b"", referer: b"", user_agent: b"" }
+        Asked {
+            method: b"",
+            target: &head[..end],
+            host: b"",
+            protocol: b"",
+            referer: b"",
+            user_agent: b"",
+            headers: &[],
+        }
     }
 }
 
@@ -200,6 +210,7 @@ impl Record {
             content_type: &content_type,
             referer: asked.referer,
             user_agent: asked.user_agent,
+            headers: asked.headers,
             request_id: id.as_str(),
             upstream_error: self.upstream_error.get().map(UpstreamError::name),
             own: self.own.get(),

@@ -1,4 +1,4 @@
-//! The wall clock, for what is printed; nothing is decided by it.
+//! The wall clock, for what is printed, and for how old a log file is; nothing else is decided by it.
 
 use std::time::SystemTime;
 

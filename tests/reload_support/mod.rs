@@ -21,9 +21,13 @@ pub struct Served {
 
 impl Served {
     pub fn start(dir: &Path, file: &str) -> Served {
+        Served::start_by(Command::new(env!("CARGO_BIN_EXE_tidegate")), dir, file)
+    }
+
+    /// By a command that becomes the program, whose arguments follow.
+    pub fn start_by(mut command: Command, dir: &Path, file: &str) -> Served {
         let log = dir.join("log.txt");
         let out = fs::File::create(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(["serve", "--config"]).arg(dir.join(file)).stdin(Stdio::null()).stderr(out);
         command.env_remove("RUST_LOG").env_remove("TIDEGATE_HTTP_ADDR").env_remove("GODOXY_HTTP_ADDR");
         // Its default is one port, and tests run at once.
