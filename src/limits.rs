@@ -118,8 +118,8 @@ pub const TUNNEL_STALL: Duration = Duration::from_secs(600);
 /// Time an idle upstream connection is kept. Below the usual keep-alive of servers (nginx 75 s, node 5 s
 /// says so in its answer's close, which the checkout sees).
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Idle upstream connections kept per endpoint and core.
-pub const UPSTREAM_IDLE_PER_ENDPOINT: usize = 64;
+/// Idle upstream connections kept per endpoint and core: what a burst has opened carries the next one.
+pub const UPSTREAM_IDLE_PER_ENDPOINT: usize = 256;
 
 /// TLS handshakes of clients at once, PROXY headers before them included, all cores together; one more is closed.
 /// Each takes some 12 KB at most.
@@ -192,7 +192,7 @@ pub const GATE_WAITERS_PER_CORE: usize = 512;
 
 /// Messages to the control thread. Engines send one per container change; a full queue slows the engine's
 /// supervisor, never its reader.
-pub const CONTROL_QUEUE: usize = 4_096;
+pub const CONTROL_QUEUE: usize = 1_024;
 /// Messages applied before a snapshot is published, so that a flood can't hold the first of them back.
 pub const CONTROL_BATCH: usize = 512;
 /// How soon a core that was too busy to be told of a snapshot is told again.
@@ -299,7 +299,7 @@ pub const LABELS: usize = 1_000;
 /// Time that the end of the program waits for the log's writer.
 pub const LOG_FLUSH: Duration = Duration::from_secs(1);
 /// Log lines waiting for the writer thread; beyond it lines are dropped, counted and said.
-pub const LOG_QUEUE: usize = 4_096;
+pub const LOG_QUEUE: usize = 1_024;
 /// Aliases of one container.
 pub const ALIASES: usize = 256;
 /// Bytes of an alias: those of a host name without its trailing dot (RFC 1035 §2.3.4).

@@ -150,7 +150,7 @@ fn a_client_that_leaves_a_long_answer_frees_the_upstream() {
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
     client.head();
     client.exactly(300_000);
-    drop(client);
+    common::reset(client);
     assert!(saw_end.recv().unwrap(), "the upstream was kept busy");
     wait_until("the pipe to be closed", || pipes() == before);
 }

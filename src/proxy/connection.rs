@@ -13,8 +13,9 @@ use super::answer::{self, Own};
 use super::core::Core;
 use super::exchange::{self, After};
 use super::opening;
+use super::peer::Peer;
 use super::record::{Asked, Record};
-use super::{Admitted, Entrance, Protocol};
+use super::{Entrance, Protocol};
 use crate::http;
 use crate::limits::{HEAD_READ_BYTES, LISTENER_LINGER, REQUEST_HEAD_BYTES};
 use crate::metrics::Refusal;
@@ -87,7 +88,7 @@ fn admit_plain(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     let client = Client::new(core, stream, peer, admitted);
     let deadline = runtime::now() + timeout;
     match opening {
-        Opening::Request => idle(client, Vec::new(), deadline),
+        Opening::Request => silent(client, deadline),
         Opening::MaybeHeader => opening::wait(client, Vec::new(), false, deadline),
         Opening::Header => opening::wait(client, Vec::new(), true, deadline),
         Opening::Refused => log::debug!("{peer} is no trusted proxy: closed"),
@@ -110,7 +111,7 @@ fn shake_hands(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     let core = Rc::clone(core);
     tls::accept(tcp, certs, header, move |stream, named| {
         let deadline = runtime::now() + core.entrypoint(|e| e.timeouts.header);
-        idle(Client::new(&core, stream, named.unwrap_or(peer), admitted), Vec::new(), deadline);
+        silent(Client::new(&core, stream, named.unwrap_or(peer), admitted), deadline);
     });
 }
 
@@ -119,8 +120,9 @@ fn shake_hands(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
 fn admit(core: &Rc<Core>, peer: SocketAddr) -> Result<Open, Refusal> {
     core.metrics.accepted.add(1);
     let most = core.entrypoint(|e| e.most_connections(peer.ip()));
-    match core.shared.admit(peer.ip(), most) {
-        Ok(admitted) => Ok(Open::new(core, admitted)),
+    let network = Peer::from(peer).network();
+    match core.shared.admit(network, most) {
+        Ok(()) => Ok(Open::new(core, network)),
         Err(refusal) => {
             core.refused(refusal, peer.ip());
             Err(refusal)
@@ -144,7 +146,7 @@ pub(super) struct Client {
     /// Shared with the coroutine that uploads the body.
     pub stream: Rc<Stream>,
     /// Who asks: the other side of the connection, or whom its PROXY header names.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The exchange that it is in.
     pub record: Record,
     /// Of the own side; asked for once.
@@ -157,14 +159,15 @@ struct Open {
     core: Rc<Core>,
     /// A request is on its way: it is fresh, or has sent a part of a head.
     asking: Cell<bool>,
-    _admitted: Admitted,
+    /// As which it was admitted.
+    network: u64,
 }
 
 impl Open {
-    fn new(core: &Rc<Core>, admitted: Admitted) -> Open {
+    fn new(core: &Rc<Core>, network: u64) -> Open {
         core.metrics.open.add(1);
         core.asking(true);
-        Open { core: Rc::clone(core), asking: Cell::new(true), _admitted: admitted }
+        Open { core: Rc::clone(core), asking: Cell::new(true), network }
     }
 
     fn asks(&self, asking: bool) {
@@ -177,31 +180,47 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.core.metrics.open.take(1);
+        self.core.shared.dismiss(self.network);
         self.asks(false);
     }
 }
 
-/// Waits for (the rest of) a head, without a stack.
-fn idle(client: Client, partial: Vec<u8>, deadline: Instant) {
-    if !partial.is_empty() {
-        client.admitted.asks(true);
-    }
+/// Waits for the first byte of a head, without a stack and with nothing but itself.
+fn silent(client: Client, deadline: Instant) {
     if client.core.draining() && !client.admitted.asking.get() && client.stream.is_usable_idle() {
-        return close(client, partial);
+        return close(client, Vec::new());
     }
-    client.when_readable(deadline, move |client, wake| match wake {
-        Wake::Ready => receive(client, partial, deadline),
-        Wake::Roused => idle(client, partial, deadline),
-        Wake::TimedOut if !partial.is_empty() => work(client, partial, |client, head| {
-            answer_and_close(client, &head, &Own::new(408, "the request's head took too long"));
-        }),
+    client.when_readable(deadline, |client, wake| match wake {
+        Wake::Ready => receive(client, Vec::new(), None),
+        Wake::Roused => {
+            let timeout = client.core.entrypoint(|entrypoint| entrypoint.timeouts.idle);
+            silent(client, runtime::now() + timeout);
+        }
         Wake::TimedOut | Wake::Stopped => {}
+    });
+}
+
+/// Waits for the rest of a head, without a stack.
+fn half_sent(client: Client, partial: Vec<u8>, deadline: Instant) {
+    client.admitted.asks(true);
+    let held = Box::new((partial, deadline));
+    client.when_readable(deadline, move |client, wake| {
+        let (partial, deadline) = *held;
+        match wake {
+            Wake::Ready => receive(client, partial, Some(deadline)),
+            Wake::Roused => half_sent(client, partial, deadline),
+            Wake::TimedOut => work(client, partial, |client, head| {
+                answer_and_close(client, &head, &Own::new(408, "the request's head took too long"));
+            }),
+            Wake::Stopped => {}
+        }
     });
 }
 
 impl Client {
     fn new(core: &Rc<Core>, stream: Stream, peer: SocketAddr, admitted: Open) -> Client {
         let (core, stream) = (Rc::clone(core), Rc::new(stream));
+        let peer = peer.into();
         Client { core, stream, peer, record: Record::default(), local_port: Cell::default(), admitted }
     }
 
@@ -215,10 +234,11 @@ impl Client {
 
     /// Waits for bytes without a stack.
     pub fn when_readable(self, deadline: Instant, f: impl FnOnce(Client, Wake) + 'static) {
-        let Client { core, stream, peer, local_port, admitted, .. } = self;
+        let Client { stream, peer, local_port, admitted, .. } = self;
         let Ok(stream) = Rc::try_unwrap(stream) else { return };
-        let deadline = core.may_ask_until(deadline);
+        let deadline = admitted.core.may_ask_until(deadline);
         stream.when_readable(Some(deadline), move |stream, wake| {
+            let core = Rc::clone(&admitted.core);
             let (stream, record) = (Rc::new(stream), Record::default());
             f(Client { core, stream, peer, record, local_port, admitted }, wake);
         });
@@ -228,22 +248,27 @@ impl Client {
 /// Goes on with what lay behind a PROXY header.
 pub(super) fn opened(client: Client, received: Vec<u8>, deadline: Instant) {
     let mut scanned = 0;
-    match http::head_complete(&received, &mut scanned) && !received.is_empty() {
+    match http::head_complete(&received, &mut scanned) {
+        _ if received.is_empty() => silent(client, deadline),
         true => work(client, received, serve),
-        false => idle(client, received, deadline),
+        false => half_sent(client, received, deadline),
     }
 }
 
-/// Takes what has arrived, on the core's own stack.
-fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
-    let first = partial.is_empty();
-    if first {
+/// Takes what has arrived, on the core's own stack. A head's time, `deadline`, starts with its first byte.
+fn receive(client: Client, mut partial: Vec<u8>, deadline: Option<Instant>) {
+    if partial.is_empty() {
         partial = client.core.buffer();
     }
     loop {
         match client.stream.try_read_append(&mut partial, HEAD_READ_BYTES) {
             Ok(Some(0)) | Err(_) => return client.core.recycle(partial),
             Ok(Some(_)) => {}
+            Ok(None) if partial.is_empty() => {
+                client.core.recycle(partial);
+                let timeout = client.core.entrypoint(|entrypoint| entrypoint.timeouts.idle);
+                return silent(client, runtime::now() + timeout);
+            }
             Ok(None) => break,
         }
         let mut scanned = 0;
@@ -254,10 +279,8 @@ fn receive(client: Client, mut partial: Vec<u8>, deadline: Instant) {
     // What waits keeps its bytes alone, no buffer.
     let held = partial.as_slice().into();
     client.core.recycle(partial);
-    // The head's time starts with its first byte.
     let timeout = client.core.entrypoint(|entrypoint| entrypoint.timeouts.header);
-    let deadline = if first { deadline.min(runtime::now() + timeout) } else { deadline };
-    idle(client, held, deadline);
+    half_sent(client, held, deadline.unwrap_or_else(|| runtime::now() + timeout));
 }
 
 /// Gives the connection a coroutine.
@@ -289,12 +312,12 @@ fn serve(client: Client, mut head: Vec<u8>) {
         }
     }
     let timeouts = client.core.entrypoint(|entrypoint| entrypoint.timeouts);
-    let timeout = if head.is_empty() { timeouts.idle } else { timeouts.header };
-    if head.is_empty() {
-        // An idle connection holds no buffer.
-        client.core.recycle(std::mem::take(&mut head));
+    if !head.is_empty() {
+        return half_sent(client, head, runtime::now() + timeouts.header);
     }
-    idle(client, head, runtime::now() + timeout);
+    // An idle connection holds no buffer.
+    client.core.recycle(head);
+    silent(client, runtime::now() + timeouts.idle);
 }
 
 /// Writes an answer of our own and closes.

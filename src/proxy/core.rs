@@ -2,6 +2,7 @@
 //! here is `Rc`, `Cell` and `RefCell`, and no borrow lives across a wait.
 
 use super::bulk::Pipes;
+use super::peer::Peer;
 use super::{ListenerId, Shared};
 use crate::access::Verified;
 use crate::access_log::Queue;
@@ -48,7 +49,7 @@ pub(super) struct Core {
     /// Credentials that were right lately.
     verified: RefCell<Verified>,
     /// Passwords that are being verified, by client.
-    verifying: RefCell<HashMap<IpAddr, u32>>,
+    verifying: RefCell<HashMap<u64, u32>>,
     /// Connections in work: those that have a coroutine.
     active: Cell<usize>,
     /// Connections whose request is on its way: fresh ones, and those that have sent a part of a head.
@@ -237,8 +238,8 @@ impl Core {
     }
 
     /// A password of `peer` is being verified until the guard is dropped; none if too many are already.
-    pub fn verifying(self: &Rc<Self>, peer: IpAddr) -> Option<Verifying> {
-        let client = super::network(peer);
+    pub fn verifying(self: &Rc<Self>, peer: Peer) -> Option<Verifying> {
+        let client = peer.network();
         let mut all = self.verifying.borrow_mut();
         let count = all.entry(client).or_insert(0);
         (*count < HASH_PER_CLIENT).then(|| {
@@ -379,7 +380,7 @@ impl Drop for Occupied {
 /// A password that is being verified.
 pub(super) struct Verifying {
     core: Rc<Core>,
-    client: IpAddr,
+    client: u64,
 }
 
 impl Drop for Verifying {

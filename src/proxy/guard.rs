@@ -142,7 +142,7 @@ fn authenticate(
     {
         return Ok(Arc::clone(&user.name));
     }
-    let Some(_one) = core.verifying(client.peer.ip()) else {
+    let Some(_one) = core.verifying(client.peer) else {
         return Err(Refused::Busy("too many passwords from your address are being checked"));
     };
     let (by, name, given) = (Arc::clone(rules), name.to_vec(), password.to_vec());

@@ -17,6 +17,7 @@ mod exchange;
 mod guard;
 mod local;
 mod opening;
+mod peer;
 mod reach;
 mod record;
 mod redirect;
@@ -35,7 +36,7 @@ use crate::util::Locked;
 use crossbeam_channel::Sender;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
@@ -59,8 +60,8 @@ pub struct Shared {
     /// Client connections at once.
     cap: usize,
     connections: AtomicUsize,
-    /// Open connections by client: touched once when one is accepted and once when it ends.
-    clients: Locked<HashMap<IpAddr, u32>>,
+    /// Open connections by client ([`peer::Peer::network`]): touched once when one is accepted and once when it ends.
+    clients: Locked<HashMap<u64, u32>>,
 }
 
 /// Who is told of what happens on the cores.
@@ -138,51 +139,33 @@ impl Shared {
         self.own_listeners.with(|own| Arc::clone(own))
     }
 
-    /// Counts a client connection in, unless as many are open as there may be, in all or from its address.
-    fn admit(self: &Arc<Self>, peer: IpAddr, per_client: u32) -> Result<Admitted, Refusal> {
-        let client = network(peer);
+    /// Counts a client connection in, unless as many are open as there may be, in all or from its network.
+    fn admit(&self, network: u64, per_client: u32) -> Result<(), Refusal> {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let of_client = self.clients.with(|clients| {
-            let count = clients.entry(client).or_insert(0_u32);
+            let count = clients.entry(network).or_insert(0_u32);
             *count += 1;
             *count
         });
-        let admitted = Admitted { shared: Arc::clone(self), client };
-        match () {
-            () if before >= self.cap => Err(Refusal::TooMany),
-            () if of_client > per_client => Err(Refusal::TooManyOfClient),
-            () => Ok(admitted),
-        }
+        let refusal = match () {
+            () if before >= self.cap => Refusal::TooMany,
+            () if of_client > per_client => Refusal::TooManyOfClient,
+            () => return Ok(()),
+        };
+        self.dismiss(network);
+        Err(refusal)
     }
-}
 
-/// What counts as one client: an IPv4 address, or an IPv6 /64, which is the least that one is given.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
-}
-
-/// A client connection that counts towards the caps until it is dropped.
-struct Admitted {
-    shared: Arc<Shared>,
-    client: IpAddr,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        self.shared.clients.with(|clients| {
-            let left = clients.get_mut(&self.client).map(|count| {
+    /// A connection that was counted in has ended.
+    fn dismiss(&self, network: u64) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.clients.with(|clients| {
+            let left = clients.get_mut(&network).map(|count| {
                 *count = count.saturating_sub(1);
                 *count
             });
             if left == Some(0) {
-                clients.remove(&self.client);
+                clients.remove(&network);
             }
         });
     }

@@ -1,6 +1,7 @@
 //! The beginning of a connection from a balancer: its PROXY header, read on the core's own stack.
 
 use super::connection::{self, Client};
+use super::peer::Peer;
 use crate::http::{self, ProxyHeader};
 use crate::runtime::Wake;
 use std::time::Instant;
@@ -30,7 +31,7 @@ fn receive(mut client: Client, mut partial: Vec<u8>, required: bool, deadline: I
             }
             Ok(ProxyHeader::Absent) => return connection::opened(client, partial, deadline),
             Ok(ProxyHeader::Present { len, client: named }) => {
-                client.peer = named.unwrap_or(client.peer);
+                client.peer = named.map_or(client.peer, Peer::from);
                 partial.drain(..len);
                 return connection::opened(client, partial, deadline);
             }

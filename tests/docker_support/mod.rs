@@ -123,7 +123,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Not which engine it is: that comes at any time after the connect, and the admin API's tests see it.
     pub fn push(&self, report: Report) {
+        if matches!(report, Report::Identity { .. }) {
+            return;
+        }
         self.all.0.lock().unwrap().push((Instant::now(), report));
         self.all.1.notify_all();
     }

@@ -9,7 +9,7 @@ use super::machine::{Action, Input, Machine};
 use super::stream::{Command, Slot, Stream};
 use super::{Clients, StopHand, Supervisor, SupervisorConfig};
 use crate::limits;
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -41,7 +41,8 @@ pub(super) fn start(
     clients: Arc<Clients>,
     report: ReportFn,
 ) -> io::Result<Supervisor> {
-    let (events, events_in) = bounded(limits::ENGINE_EVENTS);
+    // Bounded by its one sender: a bounded queue has all its memory from the start.
+    let (events, events_in) = unbounded();
     let (inputs, inputs_in) = bounded(ANSWERS);
     let (commands, commands_in) = bounded(4);
     let (jobs, jobs_in) = bounded(JOBS);

@@ -13,7 +13,7 @@ use super::machine::{Ending, Input};
 use super::shell::Message;
 use crate::limits;
 use crate::util::Locked;
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -203,11 +203,11 @@ impl Stream {
                         continue;
                     }
                 };
-                match self.events.try_send(Message::Event(Input::Event(event), self.backlog.mark())) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(_)) => return Ok(Ending::Overflow),
-                    Err(TrySendError::Disconnected(_)) => return Err(Stopped),
+                if self.events.len() >= limits::ENGINE_EVENTS {
+                    return Ok(Ending::Overflow);
                 }
+                let message = Message::Event(Input::Event(event), self.backlog.mark());
+                self.events.send(message).map_err(|_| Stopped)?;
             }
         }
     }
