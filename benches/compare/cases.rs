@@ -63,7 +63,7 @@ pub const MEMORY: &str = "memory";
 pub const SYSCALLS: &str = "syscalls";
 
 /// Connections that are counted by the system call, each a line of the report.
-pub const SYSCALLS_AT: [usize; 2] = [1, 64];
+pub const SYSCALLS_AT: [usize; 3] = [1, 64, 256];
 /// Idle connections whose memory is measured.
 pub const IDLE: [usize; 2] = [1_000, 10_000];
 
