@@ -28,7 +28,7 @@ pub use rotation::{Retention, Rotation};
 use crate::limits::{ACCESS_LOG_MESSAGES, ACCESS_LOG_QUEUE, ACCESS_LOG_QUEUE_BYTES};
 use crate::metrics::Counter;
 use crate::util::Locked;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use line::Stamp;
 use std::cell::RefCell;
 use std::io;
@@ -104,7 +104,8 @@ impl AccessLog {
     /// A queue for one core; none if the log is off, or its writer has been deaf for long.
     pub fn queue(&self) -> Option<Queue> {
         let (shape, messages) = self.of_current(|running| (running.shape(), running.messages.clone()))?;
-        let (lines, source) = bounded(ACCESS_LOG_QUEUE);
+        // Bounded by its one sender: a bounded queue has all its memory from the start.
+        let (lines, source) = unbounded();
         let bytes = Arc::new(AtomicUsize::new(0));
         let source = Source { lines: source, bytes: Arc::clone(&bytes) };
         messages.try_send(Message::Source(source)).ok()?;
@@ -177,7 +178,8 @@ impl Queue {
         format.write(&mut line, entry, fields, &mut self.stamp.borrow_mut());
         let length = line.len();
         if self.bytes.fetch_add(length, Ordering::Relaxed) + length <= ACCESS_LOG_QUEUE_BYTES
-            && self.lines.try_send(line).is_ok()
+            && self.lines.len() < ACCESS_LOG_QUEUE
+            && self.lines.send(line).is_ok()
         {
             return true;
         }
