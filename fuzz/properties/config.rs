@@ -31,9 +31,24 @@ pub fn check(input: &[u8]) {
         Err(problems) => {
             assert!(!problems.is_empty() && problems.len() <= limits::CONFIG_PROBLEMS + 1);
             problems.iter().for_each(|problem| files.place(problem));
+            file_by_file(problems);
         }
     }
     a_comment_moves_places_only(&files, &first);
+}
+
+/// Problems stand file by file, and in each in the order of its lines.
+fn file_by_file(problems: &[Problem]) {
+    let (mut done, mut last) = (Vec::new(), None);
+    for problem in problems {
+        let Place::File { path, line, column, .. } = &problem.place else { continue };
+        match last {
+            Some((file, at)) if file == path => assert!(at <= (*line, *column), "{problems:#?}"),
+            _ => assert!(!done.contains(path), "{problems:#?}"),
+        }
+        done.push(path.clone());
+        last = Some((path, (*line, *column)));
+    }
 }
 
 /// Whoever reads gets the same.
