@@ -1,6 +1,6 @@
 //! Problems: what a person should know and can mend, each with its place.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 /// Where a problem is.
@@ -73,12 +73,42 @@ impl Problem {
     }
 }
 
+/// One line, whatever is quoted: control characters are escaped.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)?;
+        let mut out = OneLine(f);
+        write!(out, "{}: {}", self.place, self.message)?;
         match &self.hint {
-            Some(hint) => write!(f, "; {hint}"),
+            Some(hint) => write!(out, "; {hint}"),
             None => Ok(()),
         }
+    }
+}
+
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(char::is_control) {
+            let (plain, from) = rest.split_at(at);
+            self.0.write_str(plain)?;
+            let mut chars = from.chars();
+            chars.next().map_or(Ok(()), |c| write!(self.0, "{}", c.escape_default()))?;
+            rest = chars.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_whatever_it_quotes() {
+        let place = Place::Path { path: "a\nb".into() };
+        let problem = Problem::new(place, "\u{1b}[31mé: no such file").with_hint("\r");
+        assert_eq!(problem.to_string(), r"a\nb: \u{1b}[31mé: no such file; \r");
     }
 }

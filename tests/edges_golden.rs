@@ -7,9 +7,9 @@ mod common;
 mod edges_support;
 
 use edges_support::case::{Case, Meant};
+use edges_support::judge;
 use edges_support::play::{Outcome, Stage};
-use edges_support::readers::{Reader, Seen};
-use edges_support::text::escape;
+use edges_support::readers::Reader;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -110,28 +110,8 @@ fn without_tidegate_the_readers_would_not_agree() {
 }
 
 fn judge(case: &Case, outcome: &Outcome, reader: &Reader) -> Result<(), String> {
-    let mut seen = Vec::new();
-    for bytes in &outcome.backend {
-        let (mut requests, left) = reader.read_all(bytes);
-        if case.tunnel {
-            // What looks like a request after the switch is none.
-            requests.truncate(case.meant.len());
-        }
-        let rest = &bytes[bytes.len() - left..];
-        seen.extend(requests.into_iter().map(|Seen { method, target, body, .. }| Meant {
-            method,
-            target,
-            body,
-        }));
-        let cut = |meant: &Meant| rest.starts_with(format!("{} {} ", meant.method, meant.target).as_bytes());
-        match &case.cut {
-            _ if left == 0 || case.tunnel => {}
-            Some(meant) if cut(meant) => {}
-            _ => return Err(format!("{left} bytes that are no request: {:.300}", escape(rest))),
-        }
-    }
-    let probe = Meant { method: "GET".into(), target: "/probe".into(), body: Vec::new() };
-    let meant: Vec<Meant> = case.meant.iter().cloned().chain([probe]).collect();
+    let seen = judge::seen(case, outcome, reader)?;
+    let meant: Vec<Meant> = case.meant.iter().cloned().chain([judge::probe()]).collect();
     match seen == meant {
         true => Ok(()),
         false => Err(format!("saw {:.600}", format!("{seen:?}"))),

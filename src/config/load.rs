@@ -165,9 +165,16 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<PathBuf>, Vec<Problem>) {
     problems.add(decoder.problems, decoder.untold);
 
     let mut routes = Routes::default();
-    for (path, text) in &included {
-        let mut decoder = Decoder::new(Some(path), sources.env);
-        let value = decoder.file(text, &schema::ROUTE_FILE);
+    for (path, text) in included {
+        let text = match text {
+            Ok(text) => text,
+            Err(problem) => {
+                problems.add(vec![problem], 0);
+                continue;
+            }
+        };
+        let mut decoder = Decoder::new(Some(&path), sources.env);
+        let value = decoder.file(&text, &schema::ROUTE_FILE);
         routes.add(&value, decoder.truncated, &mut decoder.problems);
         problems.add(decoder.problems, decoder.untold);
     }
@@ -175,13 +182,14 @@ fn read_all(sources: &Sources) -> (Loaded, Vec<PathBuf>, Vec<Problem>) {
     (Loaded { config, files, warnings }, named.directories, problems.finish())
 }
 
-/// Reads the files under `providers.include`; what can't be read is a problem at its place there.
+/// Reads the files under `providers.include`; what can't be read is a problem at its place there, what is no text a
+/// problem of its own file.
 fn open_includes(
     includes: &[Included],
     files: &mut Vec<PathBuf>,
     main: Option<&Path>,
     decoder: &mut Decoder,
-) -> Vec<(PathBuf, String)> {
+) -> Vec<(PathBuf, Result<String, Problem>)> {
     let mut canonical: Vec<(PathBuf, String)> = Vec::new();
     if let Some(path) = main.and_then(|main| main.canonicalize().ok()) {
         canonical.push((path, "this very file".into()));
@@ -206,9 +214,11 @@ fn open_includes(
         }
         files.push(path.clone());
         match source::read(path, false) {
-            Ok(text) => texts.push((path.clone(), text)),
+            Ok(text) => texts.push((path.clone(), Ok(text))),
             // What is wrong with the text has a place in it; what is wrong with the file is said here.
-            Err(problem) if matches!(problem.place, Place::File { .. }) => decoder.push(problem),
+            Err(problem) if matches!(problem.place, Place::File { .. }) => {
+                texts.push((path.clone(), Err(problem)));
+            }
             Err(problem) => {
                 let message = format!("{}: {}", path.display(), problem.message);
                 decoder.push(Problem { place: place.clone(), message, ..problem });

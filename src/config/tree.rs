@@ -6,7 +6,7 @@
 use super::merge;
 use super::text::shown;
 use crate::limits;
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -106,11 +106,13 @@ pub(super) struct Parsed {
 pub(super) fn parse(text: &str) -> Parsed {
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
+    // A text that breaks off without a line end has a line more to the parser than to its reader.
+    let end = end_of(text);
     while let Some(event) = parser.next_event() {
         let done = match event {
-            Ok((event, span)) => builder.take(event, mark_of(span)),
+            Ok((event, span)) => builder.take(event, mark_of(span.start).min(end)),
             Err(error) => {
-                builder.syntax_error(&error);
+                builder.syntax_error(&error, mark_of(*error.marker()).min(end));
                 builder.close_all()
             }
         };
@@ -316,9 +318,7 @@ impl Builder {
         self.fault(mark, format!("the tag {name} is not known here"));
     }
 
-    fn syntax_error(&mut self, error: &ScanError) {
-        let at = error.marker();
-        let mark = Mark { line: at.line().max(1), column: at.col() + 1 };
+    fn syntax_error(&mut self, error: &ScanError, mark: Mark) {
         self.fault(mark, format!("not YAML: {}", error.info()));
         if error.info().contains('\t') || error.info().contains("tab") {
             self.hint("indent with spaces");
@@ -346,6 +346,13 @@ impl Open {
     }
 }
 
-fn mark_of(span: Span) -> Mark {
-    Mark { line: span.start.line().max(1), column: span.start.col() + 1 }
+fn mark_of(at: Marker) -> Mark {
+    Mark { line: at.line().max(1), column: at.col() + 1 }
+}
+
+/// The place behind the last character; `\r\n`, `\n` and `\r` end lines (YAML 1.2 §5.4).
+fn end_of(text: &str) -> Mark {
+    let breaks = text.matches(['\r', '\n']).count() - text.matches("\r\n").count();
+    let last = text.rsplit(['\r', '\n']).next().unwrap_or_default();
+    Mark { line: breaks + 1, column: last.chars().count() + 1 }
 }

@@ -188,13 +188,13 @@ pub(super) fn error_message(body: &[u8]) -> String {
 }
 
 /// `GET /containers/json` as containers without `started_at`; entries without an id are left out.
-pub(super) fn listed(body: &[u8]) -> Result<Vec<Container>, CallError> {
+pub fn listed(body: &[u8]) -> Result<Vec<Container>, CallError> {
     let entries: Vec<Listed> = read(body)?;
     Ok(entries.into_iter().filter(|entry| !entry.id.is_empty()).map(Container::from).collect())
 }
 
 /// `GET /containers/{id}/json`.
-pub(super) fn inspected(body: &[u8]) -> Result<Container, CallError> {
+pub fn inspected(body: &[u8]) -> Result<Container, CallError> {
     let inspected: Inspected = read(body)?;
     if inspected.id.is_empty() {
         return Err(CallError::Malformed("a container without Id".into()));
@@ -317,7 +317,7 @@ fn merged(ports: impl Iterator<Item = (u16, Protocol, Option<u16>)>) -> Vec<Port
 
 /// What happened to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Happened {
+pub enum Happened {
     /// A run began.
     Start,
     /// A run ended.
@@ -332,17 +332,17 @@ pub(super) enum Happened {
 
 /// One event of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Event {
+pub struct Event {
     /// The container's full id.
-    pub(super) id: String,
+    pub id: String,
     /// When, nanoseconds since the Unix epoch by the engine's clock.
-    pub(super) at: i64,
+    pub at: i64,
     /// What.
-    pub(super) happened: Happened,
+    pub happened: Happened,
 }
 
 /// One line of `GET /events`; `Ok(None)` for an event that concerns no container, or changes nothing.
-pub(super) fn event(line: &[u8]) -> Result<Option<Event>, CallError> {
+pub fn event(line: &[u8]) -> Result<Option<Event>, CallError> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Line {

@@ -6,7 +6,8 @@ pub mod backlog;
 pub mod client;
 pub mod discovery;
 pub mod fake;
-mod json;
+#[doc(hidden)] // for the fuzz target `docker`
+pub mod json;
 pub mod model;
 pub mod own;
 pub mod report;

@@ -232,7 +232,11 @@ fn serve(play: &Play, number: usize, mut stream: TcpStream) {
 /// Reads the request at `at` and answers; where the next begins.
 fn answer_one(play: &Play, number: usize, stream: &mut TcpStream, at: usize) -> Option<usize> {
     let reader = Reader::default();
-    let bytes = |play: &Play| play.state.lock().unwrap().connections[number].bytes[at..].to_vec();
+    // Nothing, once the case is over and its bytes are taken.
+    let bytes = |play: &Play| {
+        let played = play.state.lock().unwrap();
+        played.connections[number].bytes.get(at..).unwrap_or_default().to_vec()
+    };
     let head = loop {
         match reader.head(&bytes(play)) {
             Some(len) => break bytes(play)[..len].to_vec(),
