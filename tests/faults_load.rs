@@ -266,7 +266,7 @@ fn reloads_as_fast_as_they_go_lose_nothing() {
     let (ending, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let admin = served.admin();
     let change = |number: usize| {
-        let to = if number % 2 == 0 { two.addr } else { one.addr };
+        let to = if number.is_multiple_of(2) { two.addr } else { one.addr };
         replace(&dir.0.join("routes.yml"), &routes(&[("app", to)]));
     };
     let (mut waited, mut signals, mut took) = (0, 0, Duration::ZERO);

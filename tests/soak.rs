@@ -235,7 +235,7 @@ impl Run {
         let at = |route: &str, nth: usize| {
             self.backends.iter().filter(|(name, _)| *name == route).nth(nth).map(|(_, addr)| *addr).unwrap()
         };
-        let flap = if round % 2 == 0 { at("flap", 0) } else { self.down };
+        let flap = if round.is_multiple_of(2) { at("flap", 0) } else { self.down };
         let all = [
             ("a", at("a", 0)),
             ("b", at("b", 0)),
