@@ -71,9 +71,10 @@ fn serve(client: &Client, bytes: &[u8], request: &mut Request<'_>, id: &RequestI
     }
     let arrived = runtime::now();
     let departure = Departure::new(client, whole_body(request, rest).is_some());
-    let mut retried = false;
+    // A second attempt takes no kept connection: where one has ended, the next may be about to.
+    let mut fresh = false;
     loop {
-        let reached = match reach::reach(client, &departure, request.host, &guard, arrived) {
+        let reached = match reach::reach(client, &departure, request.host, &guard, arrived, fresh) {
             Ok(reached) => reached,
             Err(Unreached::Unchecked) => match guard.check(client, request) {
                 Ok(()) => continue,
@@ -88,15 +89,7 @@ fn serve(client: &Client, bytes: &[u8], request: &mut Request<'_>, id: &RequestI
         match forward(client, &departure, request, rest, reached, id) {
             Outcome::Done(after, rest) => return (after, rest),
             Outcome::Own(own) => return own_answer(client, request, rest, &own, id),
-            Outcome::NothingHeard if !retried => retried = true,
-            Outcome::NothingHeard => {
-                let own = Own::failed(
-                    UpstreamError::Closed,
-                    502,
-                    "the connection was closed before an answer, twice",
-                );
-                return own_answer(client, request, rest, &own, id);
-            }
+            Outcome::NothingHeard => fresh = true,
         }
     }
 }

@@ -65,18 +65,20 @@ enum Next {
 }
 
 /// Finds the endpoint of `host` and a connection to it, for a request that has passed its rules: that is looked at
-/// each time. `arrived` is when the request's head was complete. A wait at a gate ends when the client goes.
+/// each time. `arrived` is when the request's head was complete; `fresh` asks for a new connection. A wait at a gate
+/// ends when the client goes.
 pub(super) fn reach(
     client: &Client,
     departure: &Departure,
     host: &[u8],
     guard: &Guard<'_>,
     arrived: Instant,
+    fresh: bool,
 ) -> Result<Reached, Unreached> {
     let core = &client.core;
     let deadline = arrived + core.snapshot().recreate_wait;
     loop {
-        let (service, until, why) = match attempt(core, &client.record, host, guard, deadline) {
+        let (service, until, why) = match attempt(core, &client.record, host, guard, deadline, fresh) {
             Next::Use(_) if departure.has_gone() => return Err(Unreached::ClientGone),
             Next::Use(reached) => return Ok(reached),
             Next::Fail(unreached) => return Err(unreached),
@@ -110,7 +112,14 @@ fn failed(kind: UpstreamError, status: u16, reason: String) -> Next {
     Next::Fail(Unreached::Answer(Own::failed(kind, status, reason)))
 }
 
-fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], guard: &Guard<'_>, deadline: Instant) -> Next {
+fn attempt(
+    core: &Rc<Core>,
+    record: &Record,
+    host: &[u8],
+    guard: &Guard<'_>,
+    deadline: Instant,
+    fresh: bool,
+) -> Next {
     let snapshot = core.snapshot();
     let route = snapshot.route(host);
     if !guard.covers(&snapshot.entrypoint.access, route.map(|route| &**route)) {
@@ -148,7 +157,8 @@ fn attempt(core: &Rc<Core>, record: &Record, host: &[u8], guard: &Guard<'_>, dea
         None => None,
     };
     let claim = Claim { in_flight, timeouts: route.timeouts, occupied, admin: route.admin };
-    if let Some(stream) = core.upstreams.checkout(&key, runtime::now()) {
+    let kept = || core.upstreams.checkout(&key, runtime::now());
+    if let Some(stream) = (!fresh).then(kept).flatten() {
         return Next::Use(claim.reached(stream, key, true));
     }
     connect(core, host, &snapshot, route, endpoint, key, claim)

@@ -451,6 +451,11 @@ impl BackendConn {
         let _ = self.client.stream.write_all(bytes.as_ref());
     }
 
+    /// Sends; false if the proxy has closed.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.client.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
     pub fn close(self) {
         let _ = self.client.stream.shutdown(Shutdown::Both);
     }

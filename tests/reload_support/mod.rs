@@ -4,6 +4,7 @@
 
 use crate::common::{Client, DEADLINE, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -25,13 +26,23 @@ impl Served {
     }
 
     /// By a command that becomes the program, whose arguments follow.
-    pub fn start_by(mut command: Command, dir: &Path, file: &str) -> Served {
+    pub fn start_by(command: Command, dir: &Path, file: &str) -> Served {
+        Served::start_as(command, dir, file, |_| ())
+    }
+
+    /// As [`Served::start`]; `prepare` may change how it is started.
+    pub fn start_with(dir: &Path, file: &str, prepare: impl FnOnce(&mut Command)) -> Served {
+        Served::start_as(Command::new(env!("CARGO_BIN_EXE_tidegate")), dir, file, prepare)
+    }
+
+    fn start_as(mut command: Command, dir: &Path, file: &str, prepare: impl FnOnce(&mut Command)) -> Served {
         let log = dir.join("log.txt");
         let out = fs::File::create(&log).unwrap();
         command.args(["serve", "--config"]).arg(dir.join(file)).stdin(Stdio::null()).stderr(out);
         command.env_remove("RUST_LOG").env_remove("TIDEGATE_HTTP_ADDR").env_remove("GODOXY_HTTP_ADDR");
         // Its default is one port, and tests run at once.
         command.env("TIDEGATE_ADMIN_ADDR", "off");
+        prepare(&mut command);
         let mut served = Served { child: command.spawn().unwrap(), log, addr: ([127, 0, 0, 1], 0).into() };
         served.wait_log("listening on http://");
         let log = served.log();
@@ -47,6 +58,25 @@ impl Served {
         let log = self.log();
         let rest = log.split_once("listening on https://").unwrap().1;
         rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Where its admin API is, if it was started with one.
+    pub fn admin(&self) -> SocketAddr {
+        self.wait_log("admin API on http://");
+        let log = self.log();
+        let rest = log.split_once("admin API on http://").unwrap().1;
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Its metrics, by name with labels.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let mut client = Client::connect(self.admin());
+        client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let text = client.response().text();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let pair =
+            |line: &str| Some((line.rsplit_once(' ')?.0.to_owned(), line.rsplit_once(' ')?.1.parse().ok()?));
+        samples.filter_map(pair).collect()
     }
 
     pub fn log(&self) -> String {
